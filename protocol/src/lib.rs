@@ -10,7 +10,7 @@
 //! | [`status`] | status words and what they mean | ISO/IEC 7816-4, TS 102 221, TS 31.102, GlobalPlatform |
 //! | [`aid`] | application identifiers and who uses them | ISO/IEC 7816-5 |
 //! | [`ids`] | phone and lock identifiers | docs/protocol.md 1 |
-//! | [`kdf`] | key derivation | NIST SP 800-108, ANSI X9.63 |
+//! | [`crypto`] | AES-CMAC, CCM, key derivation, ECIES, ECDSA | NIST SP 800-38B, -38C, -108, ANSI X9.63, TS 33.501 Annex C |
 //! | [`vault`] | the keys by reference, which every method is generic over | |
 //! | [`door`] | what all door applications share: FCI, verdicts, CONTROL FLOW, lock commands | docs/protocol.md 2, 3, 7, 9 |
 //! | [`challenge_response`] | mutual authentication with AES-CCM | ISO/IEC 9798-2, docs/protocol.md 4 |
@@ -23,10 +23,11 @@ pub mod aid;
 pub mod aka;
 pub mod apdu;
 pub mod challenge_response;
+pub mod crypto;
 pub mod door;
 pub mod identity;
 pub mod ids;
-pub mod kdf;
+
 pub mod status;
 pub mod tlv;
 pub mod vault;

@@ -112,7 +112,7 @@ pub struct Opened {
 pub struct Vector {
     /// AUTN to send.
     pub autn: Autn,
-    /// The RES to expect. Compare with [`crate::kdf::equal`].
+    /// The RES to expect. Compare with [`crate::crypto::equal`].
     pub xres: Vec<u8>,
     /// CK || IK as a key.
     pub session: KeyRef,
@@ -218,6 +218,12 @@ pub trait Vault {
     /// # Errors
     /// As [`Vault::aka_vector`].
     fn aka_resynchronise(&mut self, key: KeyRef, algorithm: Algorithm, rand: &Rand, auts: &Auts) -> Result<Option<Sqn>, VaultError>;
+
+    /// USIM side, GSM context: SRES and Kc. Only for [`Slot::TestSubscriber`].
+    ///
+    /// # Errors
+    /// [`VaultError::NoKey`] for every other key.
+    fn aka_gsm(&mut self, key: KeyRef, algorithm: Algorithm, rand: &Rand) -> Result<([u8; 4], [u8; 8]), VaultError>;
 
     /// CK || IK of a session that came from [`Slot::TestSubscriber`] (profile U sends them to the terminal).
     ///

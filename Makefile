@@ -1,0 +1,57 @@
+# Tapdoor. `make` lists what can be done; everything here is a thin layer over cargo and three scripts.
+
+CARGO ?= cargo
+CARGO_FLAGS ?=
+TEST_FLAGS ?=
+DEPS := scripts/install-deps
+SCRIPTS := scripts/install-deps .ci/run tests/interop/run $(wildcard tests/interop/*.sh tests/support/*.sh)
+
+# rustup's folder, for shells that have not read ~/.cargo/env yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo build test interop bench lint fmt docs clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build ## the whole story in one process, without hardware
+	@target/release/tapdoor demo
+
+build: ## the release binary, target/release/tapdoor
+	@$(DEPS) build
+	$(CARGO) build --release $(CARGO_FLAGS) --bin tapdoor
+
+test: ## all of cargo's tests, a real PC/SC stack included
+	@$(DEPS) build stack
+	$(CARGO) test --workspace $(CARGO_FLAGS) $(TEST_FLAGS)
+
+interop: ## other people's programs against ours
+	@$(DEPS) build stack interop
+	$(CARGO) build --release $(CARGO_FLAGS) --bin tapdoor
+	tests/interop/run
+
+bench: ## measure: criterion, then tapdoor bench
+	@$(DEPS) build
+	$(CARGO) bench --workspace $(CARGO_FLAGS)
+	$(CARGO) build --release $(CARGO_FLAGS) --bin tapdoor
+	target/release/tapdoor bench
+
+lint: ## formatting, clippy, licences and advisories, shell scripts
+	@$(DEPS) build
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets $(CARGO_FLAGS) -- -D warnings
+	@if command -v cargo-deny >/dev/null; then echo '$(CARGO) deny check'; $(CARGO) deny check; \
+	else echo 'lint: cargo-deny is not here, so deny.toml was not checked (cargo install --locked cargo-deny)'; fi
+	@if command -v shellcheck >/dev/null; then echo 'shellcheck $(SCRIPTS)'; shellcheck -x $(SCRIPTS); \
+	else echo 'lint: shellcheck is not here, so the scripts were not checked (apt-get install shellcheck)'; fi
+
+fmt: ## put the source into its form
+	$(CARGO) fmt --all
+
+docs: ## the API documentation, without a warning
+	@$(DEPS) build
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps $(CARGO_FLAGS)
+
+clean: ## remove everything that was built
+	$(CARGO) clean

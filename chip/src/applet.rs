@@ -1,0 +1,43 @@
+//! The interface of an application on the chip.
+
+use tapdoor_protocol::aid::Aid;
+use tapdoor_protocol::apdu::Command;
+use tapdoor_protocol::challenge_response::phone::Event;
+use tapdoor_protocol::status::StatusWord;
+
+use crate::vault::AppletVault;
+
+/// What the chip lends an applet for one command: keys by reference, records, its own AID.
+///
+/// Everything the applet stores through `vault` is committed in one transaction before the answer leaves the chip.
+pub struct Env<'a> {
+    /// Cryptography and storage, restricted to this applet's keys and records.
+    pub vault: AppletVault<'a>,
+    /// The applet's own AID.
+    pub aid: &'a Aid,
+    /// What happened, for the program that hosts the chip.
+    pub events: &'a mut Vec<Event>,
+}
+
+/// An application. It never sees a key's bytes, and holds nothing that must survive: that goes through the vault.
+pub trait Applet: Send {
+    /// SELECT by AID (P2 as received): writes the answer's data.
+    ///
+    /// # Errors
+    /// The status word; the application is then not selected.
+    fn select(&mut self, env: &mut Env<'_>, p2: u8, out: &mut Vec<u8>) -> Result<(), StatusWord>;
+
+    /// A command other than SELECT by AID, chains already assembled, GET RESPONSE already handled: writes the answer's data.
+    ///
+    /// # Errors
+    /// The status word; data written so far are dropped.
+    fn process(&mut self, env: &mut Env<'_>, command: &Command<'_>, out: &mut Vec<u8>) -> Result<(), StatusWord>;
+
+    /// Another application was selected, or power is gone: forget the session.
+    fn deselect(&mut self, env: &mut Env<'_>);
+
+    /// Whether SELECT by file identifier or path is this applet's business (a UICC's file system).
+    fn has_files(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,292 @@
+//! What a chip is filled with: applications, their keys and parameters, the lock's list.
+
+use std::fmt;
+
+use tapdoor_protocol::aid::Aid;
+use tapdoor_protocol::aka::Algorithm;
+use tapdoor_protocol::aka::profile_u::Profile;
+use tapdoor_protocol::identity::{Identity, IdentityKind};
+use tapdoor_protocol::ids::{LockId, PhoneId};
+use tapdoor_protocol::tlv;
+use tapdoor_protocol::vault::{Method, Slot};
+use zeroize::Zeroizing;
+
+use crate::registry::{Kind, LifeCycle, privilege};
+
+/// A secret of 16 to 64 bytes that is wiped when dropped and never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// Takes over the bytes.
+    #[must_use]
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(Zeroizing::new(bytes.into()))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({} bytes)", self.0.len())
+    }
+}
+
+/// An application with its personal data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Application {
+    /// Its AID.
+    pub aid: Aid,
+    /// Which program.
+    pub kind: Kind,
+    /// Its state.
+    pub life_cycle: LifeCycle,
+    /// Its privileges.
+    pub privileges: u8,
+    /// Its parameters, BER-TLV, private to the applet.
+    pub parameters: Vec<u8>,
+    /// Its keys.
+    pub keys: Vec<(Slot, Secret)>,
+}
+
+impl Application {
+    fn new(aid: Aid, kind: Kind, parameters: &[(u32, &[u8])], keys: Vec<(Slot, Secret)>) -> Self {
+        let mut encoded = Vec::new();
+        for (tag, value) in parameters {
+            tlv::write(&mut encoded, *tag, value);
+        }
+        Self { aid, kind, life_cycle: LifeCycle::PERSONALISED, privileges: 0, parameters: encoded, keys }
+    }
+
+    /// Challenge-response, phone half. `flags` as in docs/protocol.md section 4.
+    #[must_use]
+    pub fn challenge_response(aid: Aid, phone: PhoneId, flags: u32, k_ph: Secret, k_id: Secret) -> Self {
+        let keys = vec![(Slot::Phone, k_ph), (Slot::Recognition, k_id)];
+        Self::new(aid, Kind::ChallengeResponse, &[(tag::PHONE, &phone.0), (tag::FLAGS, &flags.to_be_bytes())], keys)
+    }
+
+    /// AKA profile P, phone half.
+    #[must_use]
+    pub fn aka(aid: Aid, phone: PhoneId, k_ph: Secret, k_id: Secret) -> Self {
+        let keys = vec![(Slot::Phone, k_ph), (Slot::Recognition, k_id)];
+        Self::new(aid, Kind::Aka, &[(tag::PHONE, &phone.0)], keys)
+    }
+
+    /// A test USIM: it is selected by default, as a UICC's file system is.
+    #[must_use]
+    pub fn usim(aid: Aid, profile: &Profile, key: Secret) -> Self {
+        let algorithm = [profile.algorithm.p2()];
+        let kc = [u8::from(profile.kc)];
+        let mut parameters: Vec<(u32, &[u8])> = vec![
+            (tag::ALGORITHM, &algorithm),
+            (tag::ICCID, profile.iccid.as_bytes()),
+            (tag::IMSI, profile.imsi.as_bytes()),
+            (tag::KC, &kc),
+        ];
+        if let Some(pin) = &profile.pin {
+            parameters.push((tag::PIN, pin.as_bytes()));
+        }
+        let mut application = Self::new(aid, Kind::Usim, &parameters, vec![(Slot::TestSubscriber, key)]);
+        application.privileges = privilege::DEFAULT_SELECTED;
+        application
+    }
+
+    /// The phone's identity; without one the application is there and answers 6985.
+    #[must_use]
+    pub fn identity(aid: Aid, identity: Option<(&Identity, Secret)>) -> Self {
+        let Some((identity, agent)) = identity else { return Self::new(aid, Kind::Identity, &[], Vec::new()) };
+        let parameters: [(u32, &[u8]); 4] = [
+            (tag::KIND, &[identity.kind as u8]),
+            (tag::DIGITS, identity.digits.as_bytes()),
+            (tag::SERVER, &identity.server),
+            (tag::PLAIN, &[u8::from(identity.plain)]),
+        ];
+        Self::new(aid, Kind::Identity, &parameters, vec![(Slot::Agent, agent)])
+    }
+
+    /// Challenge-response, lock half, for phones whose application is `phone_aid`.
+    #[must_use]
+    pub fn challenge_response_lock(aid: Aid, lock: LockId, phone_aid: Aid) -> Self {
+        Self::new(aid, Kind::ChallengeResponseLock, &[(tag::LOCK, &lock.0), (tag::AID, phone_aid.as_bytes())], Vec::new())
+    }
+
+    /// AKA profile P, lock half, for phones whose application is `phone_aid`.
+    #[must_use]
+    pub fn aka_lock(aid: Aid, lock: LockId, phone_aid: Aid) -> Self {
+        Self::new(aid, Kind::AkaLock, &[(tag::LOCK, &lock.0), (tag::AID, phone_aid.as_bytes())], Vec::new())
+    }
+
+    /// AKA profile U, lock half; `pin` for cards that ask for one.
+    #[must_use]
+    pub fn usim_host(aid: Aid, lock: LockId, pin: Option<&str>) -> Self {
+        let mut parameters: Vec<(u32, &[u8])> = vec![(tag::LOCK, &lock.0)];
+        if let Some(pin) = pin {
+            parameters.push((tag::PIN, pin.as_bytes()));
+        }
+        Self::new(aid, Kind::UsimHost, &parameters, Vec::new())
+    }
+
+    /// The request, lock half, with the lock's P-256 signing key.
+    #[must_use]
+    pub fn request_lock(aid: Aid, lock: LockId, signing: Secret) -> Self {
+        Self::new(aid, Kind::RequestLock, &[(tag::LOCK, &lock.0)], vec![(Slot::Signing, signing)])
+    }
+}
+
+/// Tags of an application's parameters.
+pub(crate) mod tag {
+    pub const PHONE: u32 = 0x80;
+    pub const FLAGS: u32 = 0x81;
+    pub const LOCK: u32 = 0x82;
+    pub const AID: u32 = 0x4F;
+    pub const ALGORITHM: u32 = 0x83;
+    pub const ICCID: u32 = 0x84;
+    pub const IMSI: u32 = 0x85;
+    pub const PIN: u32 = 0x86;
+    pub const KC: u32 = 0x87;
+    pub const KIND: u32 = 0x88;
+    pub const DIGITS: u32 = 0x89;
+    pub const SERVER: u32 = 0x8A;
+    pub const PLAIN: u32 = 0x8B;
+}
+
+/// A phone that may open this lock (docs/protocol.md section 1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListEntry {
+    /// Which phone.
+    pub phone: PhoneId,
+    /// The weakest method it may use.
+    pub weakest: Method,
+    /// Seconds since 1970-01-01 UTC; 0 = never ends.
+    pub not_after: u32,
+    /// Bit 0: the user must be authenticated.
+    pub flags: u8,
+    /// K_id, 16 bytes.
+    pub k_id: Secret,
+    /// K_l, 16 bytes.
+    pub k_l: Secret,
+    /// K || OPc, 32 bytes.
+    pub milenage: Option<Secret>,
+    /// K || TOPc, 64 bytes.
+    pub tuak: Option<Secret>,
+}
+
+/// A test USIM that may open this lock (profile U).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestSubscriber {
+    /// The name under which its taps are reported.
+    pub phone: PhoneId,
+    /// Decimal digits.
+    pub imsi: String,
+    /// MILENAGE or TUAK.
+    pub algorithm: Algorithm,
+    /// Seconds since 1970-01-01 UTC; 0 = never ends.
+    pub not_after: u32,
+    /// K || OPc (32 bytes), or K || TOPc (48 or 64).
+    pub key: Secret,
+}
+
+/// Everything a chip is filled with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Personalisation {
+    /// Applications, in the order in which SELECT by partial AID finds them.
+    pub applications: Vec<Application>,
+    /// The lock's list.
+    pub list: Vec<ListEntry>,
+    /// Test USIMs.
+    pub subscribers: Vec<TestSubscriber>,
+}
+
+/// Why a personalisation is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PersonaliseError {
+    /// A key of the wrong length.
+    #[error("{what} has {got} bytes instead of {expected}")]
+    KeyLength {
+        /// Which key.
+        what: String,
+        /// Its length.
+        got: usize,
+        /// The right one.
+        expected: &'static str,
+    },
+    /// Something that must be unique is there twice.
+    #[error("{what} is there twice; each must be unique")]
+    Repeated {
+        /// What.
+        what: String,
+    },
+}
+
+impl Personalisation {
+    /// Checks lengths of keys and that identifiers are unique.
+    ///
+    /// # Errors
+    /// The first fault found.
+    pub fn check(&self) -> Result<(), PersonaliseError> {
+        unique(self.applications.iter().map(|a| format!("application {}", a.aid)))?;
+        unique(self.list.iter().map(|e| format!("phone {}", e.phone)))?;
+        unique(self.subscribers.iter().map(|s| format!("IMSI {}", s.imsi)))?;
+        let names = self.list.iter().map(|e| e.phone).chain(self.subscribers.iter().map(|s| s.phone));
+        unique(names.map(|phone| format!("phone {phone}")))?;
+        for application in &self.applications {
+            for (slot, key) in &application.keys {
+                let what = || format!("the {slot:?} key of application {}", application.aid);
+                match slot {
+                    Slot::Phone | Slot::Recognition | Slot::Agent => length(what, key, &[16], "16")?,
+                    Slot::Signing => length(what, key, &[32], "32")?,
+                    Slot::TestSubscriber => length(what, key, &[32, 48, 64], "32 (K || OPc), 48 or 64 (K || TOPc)")?,
+                }
+            }
+        }
+        for entry in &self.list {
+            length(|| format!("k_id of phone {}", entry.phone), &entry.k_id, &[16], "16")?;
+            length(|| format!("k_l of phone {}", entry.phone), &entry.k_l, &[16], "16")?;
+            if let Some(key) = &entry.milenage {
+                length(|| format!("milenage of phone {}", entry.phone), key, &[32], "32 (K || OPc)")?;
+            }
+            if let Some(key) = &entry.tuak {
+                length(|| format!("tuak of phone {}", entry.phone), key, &[64], "64 (K || TOPc)")?;
+            }
+        }
+        for subscriber in &self.subscribers {
+            let lengths: (&[usize], &str) = match subscriber.algorithm {
+                Algorithm::Milenage => (&[32], "32 (K || OPc)"),
+                Algorithm::Tuak => (&[48, 64], "48 or 64 (K || TOPc)"),
+            };
+            length(|| format!("the key of IMSI {}", subscriber.imsi), &subscriber.key, lengths.0, lengths.1)?;
+        }
+        Ok(())
+    }
+}
+
+fn unique(names: impl Iterator<Item = String>) -> Result<(), PersonaliseError> {
+    let mut seen = std::collections::HashSet::new();
+    for what in names {
+        if !seen.insert(what.clone()) {
+            return Err(PersonaliseError::Repeated { what });
+        }
+    }
+    Ok(())
+}
+
+fn length(what: impl Fn() -> String, key: &Secret, allowed: &[usize], expected: &'static str) -> Result<(), PersonaliseError> {
+    let got = key.expose().len();
+    if allowed.contains(&got) { Ok(()) } else { Err(PersonaliseError::KeyLength { what: what(), got, expected }) }
+}
+
+/// Reads an identity's parameters back; `None` when the application has none.
+pub(crate) fn identity_of(parameters: &[u8]) -> Option<Identity> {
+    let &[kind] = tlv::find(parameters, tag::KIND)? else { return None };
+    Some(Identity {
+        kind: IdentityKind::from_number(kind)?,
+        digits: String::from_utf8(tlv::find(parameters, tag::DIGITS)?.to_vec()).ok()?,
+        server: tlv::find(parameters, tag::SERVER)?.to_vec(),
+        plain: tlv::find(parameters, tag::PLAIN)? == [1],
+    })
+}

@@ -1,0 +1,169 @@
+//! The phone's side of AKA profile P (docs/protocol.md section 5).
+
+use alloc::vec::Vec;
+
+use super::{AUTS_ROLE, FAILURE, SEALED_AUTS, SUCCESS, Turn, sealing_key, session_key, subscriber_derivation};
+use crate::aka::freshness::PerLock;
+use crate::aka::{Algorithm, Autn, Rand, Sqn};
+use crate::apdu::Command;
+use crate::challenge_response::phone::{Event, challenge, split};
+use crate::door::{Binding, ControlFlow, ins};
+use crate::ids::{LockId, PhoneId};
+use crate::status::StatusWord;
+use crate::vault::{KeyRef, Slot, Vault};
+
+/// The record that holds the sequence numbers.
+pub const SEQUENCE_RECORD: &[u8] = b"seq";
+
+/// Where the application stands.
+#[derive(Debug)]
+enum State {
+    Idle,
+    /// RP is out; `last` when one sequence failure was answered already.
+    Selected { rp: [u8; 16], last: bool },
+    Authenticated { k3: Option<KeyRef> },
+}
+
+/// The AKA application on the phone.
+#[derive(Debug)]
+pub struct Phone {
+    phone: PhoneId,
+    algorithms: &'static [Algorithm],
+    state: State,
+}
+
+/// What became of an AUTN.
+enum Answer {
+    Success { res: Vec<u8>, k3: KeyRef },
+    Failure { x: Vec<u8> },
+}
+
+impl Phone {
+    /// A phone with this identity that accepts these algorithms.
+    #[must_use]
+    pub fn new(phone: PhoneId, algorithms: &'static [Algorithm]) -> Self {
+        Self { phone, algorithms, state: State::Idle }
+    }
+
+    /// SELECT: a new RP, and the content of template A5.
+    ///
+    /// # Errors
+    /// 6985 when the application has no keys, 6F00 without randomness.
+    pub fn select<V: Vault>(&mut self, vault: &mut V, aid: &[u8]) -> Result<Vec<u8>, StatusWord> {
+        self.deselect(vault);
+        let (rp, proprietary) = challenge(vault, aid)?;
+        self.state = State::Selected { rp, last: false };
+        Ok(proprietary)
+    }
+
+    /// AUTHENTICATE and CONTROL FLOW. The answer's data go to `out`.
+    ///
+    /// # Errors
+    /// The status word to answer with.
+    pub fn process<V: Vault>(&mut self, vault: &mut V, aid: &[u8], command: &Command<'_>, out: &mut Vec<u8>) -> Result<Option<Event>, StatusWord> {
+        if command.cla != 0x80 {
+            return Err(StatusWord::CLA_NOT_SUPPORTED);
+        }
+        match command.ins {
+            ins::AUTHENTICATE => self.authenticate(vault, aid, command, out),
+            ins::CONTROL_FLOW => {
+                let mut none = None;
+                let k3 = if let State::Authenticated { k3 } = &mut self.state { k3 } else { &mut none };
+                ControlFlow::receive(vault, k3, command).map(|verdict| Some(Event::Verdict(verdict)))
+            }
+            _ => Err(StatusWord::INS_NOT_SUPPORTED),
+        }
+    }
+
+    fn authenticate<V: Vault>(&mut self, vault: &mut V, aid: &[u8], command: &Command<'_>, out: &mut Vec<u8>) -> Result<Option<Event>, StatusWord> {
+        if command.p1 != 0 {
+            return Err(StatusWord::INCORRECT_P1_P2);
+        }
+        let algorithm = Algorithm::from_p2(command.p2).ok_or(StatusWord::INCORRECT_P1_P2)?;
+        if !self.algorithms.contains(&algorithm) {
+            return Err(StatusWord::REFERENCE_DATA_NOT_USABLE);
+        }
+        let Ok(data) = <&[u8; 40]>::try_from(command.data) else { return Err(StatusWord::WRONG_LENGTH) };
+        // RP is spent from here on, whatever comes, but for one more try after a sequence failure.
+        let State::Selected { rp, last } = core::mem::replace(&mut self.state, State::Idle) else {
+            return Err(StatusWord::CONDITIONS_NOT_SATISFIED);
+        };
+        let (rand, rest) = split::<16>(data);
+        let (autn, rest) = split::<16>(rest);
+        let (lock, _) = split::<8>(rest);
+        let lock = LockId(lock);
+        let binding = Binding { rp: &rp, challenge: &rand, lock, phone: self.phone, aid };
+        match self.answer(vault, algorithm, &binding, Turn::new(algorithm, last), &Autn(autn))? {
+            Answer::Success { res, k3 } => {
+                out.extend_from_slice(&[SUCCESS, u8::try_from(res.len()).unwrap_or(0)]);
+                out.extend_from_slice(&res);
+                self.state = State::Authenticated { k3: Some(k3) };
+                Ok(Some(Event::Authenticated { lock, clock: 0 }))
+            }
+            Answer::Failure { x } => {
+                out.extend_from_slice(&[FAILURE, u8::try_from(x.len()).unwrap_or(0)]);
+                out.extend_from_slice(&x);
+                if !last {
+                    self.state = State::Selected { rp, last: true };
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn answer<V: Vault>(&self, vault: &mut V, algorithm: Algorithm, binding: &Binding<'_>, turn: Turn, autn: &Autn) -> Result<Answer, StatusWord> {
+        let k_ph = vault.key(Slot::Phone)?;
+        let (label, length) = subscriber_derivation(algorithm);
+        let [subscriber] = vault.derive(k_ph, label, &[&binding.lock.0], [length])?;
+        let answer = Self::verify(vault, k_ph, subscriber, algorithm, binding, turn, autn);
+        vault.forget(subscriber);
+        answer
+    }
+
+    fn verify<V: Vault>(
+        vault: &mut V,
+        k_ph: KeyRef,
+        subscriber: KeyRef,
+        algorithm: Algorithm,
+        binding: &Binding<'_>,
+        turn: Turn,
+        autn: &Autn,
+    ) -> Result<Answer, StatusWord> {
+        let rand = &Rand(*binding.challenge);
+        // MAC first, sequence second (TS 33.102 6.3.3).
+        let Some(opened) = vault.aka_open(subscriber, algorithm, rand, autn)? else {
+            let mut x = alloc::vec![0; SEALED_AUTS];
+            vault.random(&mut x)?;
+            return Ok(Answer::Failure { x });
+        };
+        let record = vault.load(SEQUENCE_RECORD)?;
+        let mut sequences = match &record {
+            // A damaged record must not let old numbers pass.
+            Some(bytes) => PerLock::from_bytes(bytes).ok_or(StatusWord::NO_DIAGNOSIS)?,
+            None => PerLock::default(),
+        };
+        if let Err(seq_ms) = sequences.check(binding.lock, opened.sqn.seq()) {
+            vault.forget(opened.session);
+            let sqn_ms = Sqn::new(seq_ms, 0).ok_or(StatusWord::NO_DIAGNOSIS)?;
+            let auts = vault.aka_auts(subscriber, algorithm, rand, sqn_ms)?;
+            let [k_l] = vault.derive(k_ph, b"LOCK", &[&binding.lock.0], [16])?;
+            let key = sealing_key(vault, k_l, binding, turn);
+            vault.forget(k_l);
+            let key = key?;
+            let x = vault.ccm_seal(key, AUTS_ROLE, &auts.0);
+            vault.forget(key);
+            return Ok(Answer::Failure { x: x? });
+        }
+        sequences.accept(binding.lock, opened.sqn.seq());
+        vault.store(SEQUENCE_RECORD, &sequences.to_bytes())?;
+        let k3 = session_key(vault, opened.session, binding, turn)?;
+        Ok(Answer::Success { res: opened.res, k3 })
+    }
+
+    /// Forgets everything of the session.
+    pub fn deselect<V: Vault>(&mut self, vault: &mut V) {
+        if let State::Authenticated { k3: Some(k3) } = core::mem::replace(&mut self.state, State::Idle) {
+            vault.forget(k3);
+        }
+    }
+}

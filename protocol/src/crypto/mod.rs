@@ -1,0 +1,29 @@
+//! NIST SP 800-38B and 38C, NIST SP 800-108, ANSI X9.63, TS 33.501 Annex C, FIPS 186-5: the primitives the door protocols are built from.
+//!
+//! Thin and total: every function takes bytes and gives bytes, none of them panics on input, keys and key schedules are overwritten when they
+//! are dropped, and what depends on a secret is compared in constant time. Randomness is always handed in.
+//!
+//! | function | what | standard |
+//! |---|---|---|
+//! | [`cmac()`], [`cmac128`] | AES-CMAC | NIST SP 800-38B, RFC 4493 |
+//! | [`ccm_seal`], [`ccm_open`] | CCM-16 | NIST SP 800-38C, RFC 3610, docs/protocol.md 1 |
+//! | [`kdf_ctr`], [`sp800_108_counter`] | key derivation in counter mode | NIST SP 800-108, docs/protocol.md 1 |
+//! | [`x963_sha256`] | key derivation from a shared secret | ANSI X9.63, SEC 1 3.6.1 |
+//! | [`ecies`] | public-key encryption | TS 33.501 Annex C, profile B |
+//! | [`sign`] | signatures | FIPS 186-5, RFC 6979 |
+
+mod ccm;
+mod cmac;
+pub mod ecies;
+mod kdf;
+pub mod sign;
+
+pub use self::ccm::{ccm_open, ccm_open_with, ccm_seal, ccm_seal_with};
+pub use self::cmac::{cmac, cmac128};
+pub use self::kdf::{CounterLocation, KdfError, kdf_ctr, sp800_108_counter, sp800_108_counter_at, x963_sha256};
+
+/// Whether two byte strings are equal, in a time that depends on their lengths only.
+#[must_use]
+pub fn equal(a: &[u8], b: &[u8]) -> bool {
+    subtle::ConstantTimeEq::ct_eq(a, b).into()
+}

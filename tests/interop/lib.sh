@@ -1,0 +1,186 @@
+# shellcheck shell=bash
+# Helpers for the interop suites, sourced by each tests/interop/NN_name.sh:
+#
+#   #!/usr/bin/env bash
+#   # shellcheck source-path=SCRIPTDIR source=lib.sh
+#   . "$(dirname "$0")/lib.sh"
+#   need scriptor pcsc-tools             # the program, and the package that has it
+#   in_private_pcscd "$@"                # from here on a pcscd of our own is running, nobody else's
+#   start phone "$TAPDOOR" --json phone --config "$WORK/door/phone.toml" --serve "vpcd:127.0.0.1:$VPCD_PORT"
+#   wait_event phone ready
+#   check 'the phone answers SELECT' some_function
+#
+# A suite reports on standard output, one line a case, and says nothing else there:
+#   ok NAME | not ok NAME - why | skip NAME - why
+# Where CI=true the runner counts a skip as a failure. Everything a suite starts ends with it. TAPDOOR_KEEP=1 keeps $WORK.
+
+set -u
+
+HERE=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+ROOT=$(cd -- "$HERE/../.." && pwd)
+SUITE=$(basename -- "$0")
+TAPDOOR=${TAPDOOR_BIN:-$ROOT/target/release/tapdoor}
+PATH=$PATH:/usr/sbin:/sbin
+WORK=${TAPDOOR_SUITE_WORK:-$(mktemp -d "${TMPDIR:-/tmp}/tapdoor-interop.XXXXXX")}
+export HERE ROOT SUITE TAPDOOR PATH WORK
+
+declare -A CHILDREN=()
+
+# --- reporting -----------------------------------------------------------------------------------------------------
+
+ok() { printf 'ok %s\n' "$1"; }
+not_ok() { printf 'not ok %s - %s\n' "$1" "${2:-failed}"; }
+skip() { printf 'skip %s - %s\n' "$1" "${2:-not here}"; }
+
+# check NAME COMMAND...: ok if the command succeeds; if not, its last line of output is the reason.
+check() {
+    local name=$1 output
+    shift
+    if output=$("$@" 2>&1); then
+        ok "$name"
+    else
+        printf '%s\n' "$output" >&2
+        not_ok "$name" "$(printf '%s\n' "$output" | sed '/^[[:space:]]*$/d' | tail -n 1)"
+        return 1
+    fi
+}
+
+# need PROGRAM [PACKAGE]: without the program the whole suite is skipped.
+need() {
+    command -v "$1" >/dev/null 2>&1 && return
+    skip "$SUITE" "$1 is missing${2:+ (package $2)}"
+    exit 0
+}
+
+# --- Python --------------------------------------------------------------------------------------------------------
+
+# The interpreter that has pyscard and cryptography: a distribution's packages serve only its own Python.
+# scripts/install-deps looks in the same order.
+python_with_smartcard() {
+    local python
+    for python in ${PYTHON:+"$PYTHON"} python3 /usr/bin/python3; do
+        if "$python" -c 'import cryptography, smartcard' >/dev/null 2>&1; then
+            command -v "$python"
+            return
+        fi
+    done
+    return 1
+}
+
+# --- a PC/SC stack of one's own --------------------------------------------------------------------------------------
+
+# Run the rest of this suite inside a private pcscd with vpcd: the script is started again in there, with VPCD_PORT set to
+# the port of the first virtual reader (the second is at VPCD_PORT + 1).
+in_private_pcscd() {
+    [ -z "${TAPDOOR_PRIVATE_PCSCD:-}" ] || return 0
+    need pcscd pcscd
+    need unshare util-linux
+    VPCD_PORT=$(free_port_pair)
+    export TAPDOOR_PRIVATE_PCSCD=1 TAPDOOR_SUITE_WORK=$WORK VPCD_PORT
+    trap - EXIT
+    "$ROOT/tests/support/private-pcscd.sh" -p "$VPCD_PORT" -- "$BASH" "$0" "$@"
+    local status=$?
+    [ -n "${TAPDOOR_KEEP:-}" ] || rm -rf -- "$WORK"
+    exit "$status"
+}
+
+# A port P on loopback such that P and P + 1 are free now (vpcd has two slots).
+free_port_pair() {
+    local port
+    for _ in {1..50}; do
+        port=$((20000 + RANDOM % 10000))
+        if ! port_answers "$port" && ! port_answers $((port + 1)); then
+            echo "$port"
+            return
+        fi
+    done
+    echo 'no two free ports in a row' >&2
+    return 1
+}
+
+port_answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# --- children ------------------------------------------------------------------------------------------------------
+
+# start NAME COMMAND...: in the background; standard output to $WORK/NAME.log, standard error to $WORK/NAME.err.
+start() {
+    local name=$1
+    shift
+    "$@" >"$WORK/$name.log" 2>"$WORK/$name.err" </dev/null &
+    CHILDREN[$name]=$!
+}
+
+# running NAME: is it still there?
+running() { [ -n "${CHILDREN[$1]:-}" ] && kill -0 "${CHILDREN[$1]}" 2>/dev/null; }
+
+# stop NAME [SIGNAL]: end it, by force after 5 s, and wait for it; its exit status is the result.
+stop() {
+    local pid=${CHILDREN[$1]:-}
+    [ -n "$pid" ] || return 0
+    kill -s "${2:-TERM}" "$pid" 2>/dev/null
+    wait_for 5 not running "$1" || kill -s KILL "$pid" 2>/dev/null
+    unset "CHILDREN[$1]"
+    wait "$pid" 2>/dev/null
+}
+
+# join NAME [SECONDS]: wait for it to end by itself; its exit status is the result, 124 if it had to be killed.
+join() {
+    local pid=${CHILDREN[$1]:-}
+    [ -n "$pid" ] || return 127
+    if ! wait_for "${2:-30}" not running "$1"; then
+        stop "$1" KILL
+        return 124
+    fi
+    unset "CHILDREN[$1]"
+    wait "$pid" 2>/dev/null
+}
+
+stop_everything() {
+    local name
+    [ "$BASHPID" = "$$" ] || return 0 # a child that is killed before it forgets this trap must not run it
+    for name in "${!CHILDREN[@]}"; do stop "$name"; done
+    [ -n "${TAPDOOR_KEEP:-}" ] || rm -rf -- "$WORK"
+}
+trap stop_everything EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# --- waiting -------------------------------------------------------------------------------------------------------
+
+not() { ! "$@"; }
+
+# wait_for SECONDS COMMAND...: until the command succeeds.
+wait_for() {
+    local end=$((SECONDS + $1 + 1))
+    shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.05
+    done
+}
+
+# events NAME EVENT: how many lines of that event the child has printed.
+events() { grep -Ec "\"event\"[[:space:]]*:[[:space:]]*\"$2\"" "$WORK/$1.log" 2>/dev/null || true; }
+
+# wait_event NAME EVENT [COUNT] [SECONDS]: until the child has printed COUNT of them; prints the COUNT-th.
+wait_event() {
+    local name=$1 event=$2 count=${3:-1} seconds=${4:-15}
+    # shellcheck disable=SC2317  # called by wait_for
+    enough() { [ "$(events "$name" "$event")" -ge "$count" ] || not running "$name"; }
+    wait_for "$seconds" enough
+    if [ "$(events "$name" "$event")" -lt "$count" ]; then
+        echo "$name: $(events "$name" "$event") of $count '$event' within ${seconds} s; $(tail -n 1 "$WORK/$name.err" 2>/dev/null)" >&2
+        return 1
+    fi
+    grep -E "\"event\"[[:space:]]*:[[:space:]]*\"$event\"" "$WORK/$name.log" | sed -n "${count}p"
+}
+
+# json FIELD[.FIELD...]: the field's value, of the JSON object on standard input.
+json() {
+    python3 -c '
+import json, sys
+value = json.load(sys.stdin)
+for part in sys.argv[1].split("."):
+    value = value[int(part)] if isinstance(value, list) else value.get(part)
+print(value if isinstance(value, str) else json.dumps(value))' "$1"
+}
