@@ -345,6 +345,7 @@ mod tests {
 
     #[test]
     fn a_line_without_end_is_not_read_into_memory() {
+        #[derive(Debug)]
         struct Endless;
         impl io::Read for Endless {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

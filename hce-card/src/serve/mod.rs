@@ -7,7 +7,7 @@ pub trait Card: Send {
     /// The field powers the card: it starts from nothing.
     fn power_on(&mut self);
 
-    /// The field is gone, or the connection that stands for it.
+    /// The field is gone, or the connection that stands for it; may come again while the power is off.
     fn power_off(&mut self);
 
     /// The reader resets the card: nothing is selected, no session is open.

@@ -40,7 +40,7 @@ impl Turn {
         Self([algorithm.p2(), if again { 2 } else { 1 }])
     }
 
-    fn context<'a>(&'a self, binding: &Binding<'a>) -> [&'a [u8]; 7] {
+    fn context<'a>(&'a self, binding: &'a Binding<'a>) -> [&'a [u8]; 7] {
         let [rp, challenge, lock, phone, version, aid] = binding.context();
         [rp, challenge, lock, phone, version, aid, &self.0]
     }
