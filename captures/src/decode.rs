@@ -134,15 +134,21 @@ impl Decoder {
     }
 }
 
-/// An event that is no APDU.
+/// An event that is no APDU: its remark, else what the lock decided, else its frame.
 fn remark(event: &Event) -> Decoded {
+    let extra = |name| event.extra.text(name);
+    let verdict = || match (extra("verdict"), extra("reason")) {
+        (Some(verdict), Some(reason)) => Some(format!("{verdict}: {reason}")),
+        (verdict, _) => verdict,
+    };
+    let frame = || event.data.as_ref().map(|data| names::frame(data));
+    let name = event.text.clone().or_else(verdict).or_else(frame);
     let fields = event.extra.iter().map(|(name, value)| {
         let text = event.extra.text(name).unwrap_or_else(|| value.to_owned());
         Field::new(name, text)
     });
-    let bytes = || event.data.as_ref().map(|data| names::frame(data));
     Decoded {
-        name: event.text.clone().or_else(bytes).unwrap_or_default(),
+        name: name.unwrap_or_default(),
         fields: fields.collect(),
         sw: None,
     }
@@ -398,7 +404,7 @@ mod tests {
         ];
         let decoded = session(&Layer::Chip, &lines);
         let text: Vec<_> = decoded.iter().map(flat).collect();
-        assert!(text[0].starts_with("BEGIN; clock=2025-11-22T15:06:56Z; version=01; RP=aaaa"), "{}", text[0]);
+        assert!(text[0].starts_with("BEGIN; clock=2025-11-22T15:08:48Z; version=01; RP=aaaa"), "{}", text[0]);
         assert_eq!(text[1], "9000 done; next=803c00000104 (CONTROL FLOW, plain: wrong-key); phone id=0102030405060708");
         assert!(text[2].starts_with("NEXT; phone said=6a82 "), "{}", text[2]);
         assert_eq!(text[3], "9000 done; verdict=wrong-key; evidence=abc");

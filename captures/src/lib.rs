@@ -34,20 +34,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-//pub mod decode;
+pub mod decode;
 pub mod event;
 pub mod extra;
 pub mod header;
 pub mod mask;
 pub mod read;
-//pub mod show;
+pub mod show;
 pub mod write;
 
-//pub use decode::{Decoded, Decoder};
+pub use decode::{Decoded, Decoder};
 pub use event::{Crc, Direction, Event, Layer, Mask};
 pub use extra::Extra;
 pub use header::{Header, TapeMode};
 pub use mask::{MaskPolicy, Masker};
 pub use read::{Cut, ReadError, TapeReader};
-//pub use show::{Filter, Style};
+pub use show::{Filter, Style};
 pub use write::{CreateError, SharedTape, TapeWriter};

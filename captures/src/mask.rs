@@ -498,6 +498,10 @@ mod tests {
     fn keys_that_come_in_parts_at_every_cut() {
         let authenticate = authenticate("00", "81");
         let whole = hex(&format!("DB08 0102030405060708 {} 08 0505050505050505", keys()));
+        let mut expected = whole.clone();
+        for keys in [11..27, 28..44, 45..53] {
+            expected[keys].fill(0);
+        }
         let mut masker = Masker::default();
         for cut in 0..=whole.len() {
             let mut blanked = Vec::new();
@@ -509,9 +513,7 @@ mod tests {
                 blanked.extend_from_slice(&bytes[..part.len()]);
                 assert!(masker.command(&[0x00, 0xC0, 0x00, 0x00, 0x20]).is_empty());
             }
-            assert!(!blanked.iter().any(|byte| [0xC1, 0x1C, 0x05].contains(&byte.to_owned()) && *byte != 0x05), "{cut}");
-            assert_eq!(blanked[..10], whole[..10]);
-            assert!(blanked[45..].iter().all(|byte| *byte == 0), "{cut}");
+            assert_eq!(blanked, expected, "cut at {cut}");
         }
     }
 

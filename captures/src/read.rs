@@ -253,13 +253,14 @@ fn is_cut(ending: &Ending, text: &[u8], error: &serde_json::Error) -> bool {
     if error.is_eof() {
         return true;
     }
-    // Cut in the middle of a character: look at what stands before it.
-    match std::str::from_utf8(text) {
-        Err(utf8) if utf8.error_len().is_none() && utf8.valid_up_to() > 0 => {
-            Event::parse(&text[..utf8.valid_up_to()]).is_err_and(|error| error.is_eof())
-        }
-        _ => false,
-    }
+    // Cut in the middle of a character: look at what stands before it. Cut in the middle of a number: one more digit makes it one.
+    let whole = match std::str::from_utf8(text) {
+        Ok(_) => text.len(),
+        Err(utf8) if utf8.error_len().is_none() => utf8.valid_up_to(),
+        Err(_) => return false,
+    };
+    let ends = |text: &[u8]| Event::parse(text).is_err_and(|error| error.is_eof());
+    ends(&text[..whole]) || ends(&[&text[..whole], b"0"].concat())
 }
 
 /// What `serde_json` says without its own line and column, which are those of a single line.
@@ -289,7 +290,7 @@ mod tests {
         let events = vec![
             Event::new(1, Layer::Apdu).bytes(Direction::Out, [0x00, 0xA4, 0x04, 0x00]).tap(1),
             Event::new(2, Layer::Apdu).bytes(Direction::In, [0x6A, 0x82]).tap(1),
-            Event::new(3, Layer::Note).text("Tür 🚪 \"zu\"").with("ünknown", &[1.5, 2.0]),
+            Event::new(3, Layer::Note).text("Tür 🚪 \"zu\"").with("ünknown", &[1.5, -2e-30]),
             Event::new(4, Layer::Other("new".into())),
         ];
         let mut bytes = Vec::new();

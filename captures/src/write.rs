@@ -163,7 +163,7 @@ impl<W: Write> TapeWriter<W> {
     }
 
     /// Writes an exchange of layer `apdu` or `chip`.
-    pub fn exchange(&mut self, layer: &Layer, exchange: &Exchange<'_>) {
+    pub fn exchange_on(&mut self, layer: &Layer, exchange: &Exchange<'_>) {
         if self.failed {
             return;
         }
@@ -269,7 +269,7 @@ const fn error_name(kind: LinkErrorKind) -> &'static str {
 /// Records on layer `apdu`.
 impl<W: Write> Observer for TapeWriter<W> {
     fn exchange(&mut self, exchange: &Exchange<'_>) {
-        self.exchange(&Layer::Apdu, exchange);
+        self.exchange_on(&Layer::Apdu, exchange);
     }
 
     fn take_error(&mut self) -> Option<Box<dyn std::error::Error + Send + Sync>> {
@@ -317,7 +317,7 @@ impl<W: Write> Clone for SharedTape<W> {
 
 impl<W: Write> Observer for SharedTape<W> {
     fn exchange(&mut self, exchange: &Exchange<'_>) {
-        self.lock().exchange(&self.layer, exchange);
+        self.lock().exchange_on(&self.layer, exchange);
     }
 
     fn take_error(&mut self) -> Option<Box<dyn std::error::Error + Send + Sync>> {

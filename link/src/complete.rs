@@ -38,6 +38,11 @@ impl<L: CardLink> Complete<L> {
         &mut self.link
     }
 
+    /// The link below, to look at.
+    pub const fn inner(&self) -> &L {
+        &self.link
+    }
+
     /// Gives the link back.
     pub fn into_inner(self) -> L {
         self.link

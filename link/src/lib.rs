@@ -34,7 +34,9 @@ pub mod handler;
 pub mod recorder;
 pub mod relay_guard;
 pub mod script;
+pub mod stop;
 pub mod timing;
+pub mod vpcd;
 
 pub use card::{CardLink, Limits, LinkError, LinkErrorKind};
 pub use clock::{Clock, ManualClock, Monotonic};

@@ -182,6 +182,11 @@ impl<L, C: Clock> RelayGuard<L, C> {
         &mut self.link
     }
 
+    /// The link below, to look at.
+    pub const fn inner(&self) -> &L {
+        &self.link
+    }
+
     /// Gives the link back.
     pub fn into_inner(self) -> L {
         self.link

@@ -181,7 +181,7 @@ impl Lock {
         let Ok(response) = Response::parse(answer) else {
             return refused("GET IDENTITY was answered without a status word");
         };
-        if !response.sw.is_ok() || !(response.data.len() > 18 && response.data.len() <= 255) {
+        if !(response.sw.is_ok() && (19..=255).contains(&response.data.len())) {
             return refused(&alloc::format!("GET IDENTITY was answered with {} bytes and {}", response.data.len(), response.sw));
         }
         let length = u16::try_from(response.data.len()).map_err(|_| StatusWord::WRONG_LENGTH)?;

@@ -1,1 +1,30 @@
-//! placeholder
+//! The lock: where cards come from, the tap loop, the door and the policy.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`source`] | readers that cards come to: PC/SC, `vpcd-listen` |
+//! | [`config`] | lock.toml |
+//! | [`control`] | the control side of the lock's chip: BEGIN, NEXT |
+//! | [`tap`] | one tap, from the first SELECT to the verdict |
+//! | [`policy`] | time caps, and delays after failures |
+//! | [`door`] | what moves: a log, a command |
+//! | [`feedback`] | LED and buzzer of an ACR122 |
+//! | [`calibrate`] | time caps from honest taps |
+//! | [`lock`] | the loop: wait for a card, tap, door, CONTROL FLOW, wait for removal |
+
+pub mod calibrate;
+pub mod config;
+pub mod control;
+pub mod door;
+pub mod feedback;
+pub mod lock;
+pub mod policy;
+pub mod source;
+pub mod tap;
+
+pub use config::LockConfig;
+pub use control::Control;
+pub use door::Door;
+pub use lock::{Lock, LockEvent};
+pub use source::{CardSource, ReaderInfo, Session, SourceError};
+pub use tap::{Tap, TapVerdict};

@@ -167,7 +167,8 @@ mod tests {
         #[test]
         fn begin_round_trips(clock: u32, fci: Vec<u8>) {
             let begin = BeginData { clock, fci: &fci };
-            prop_assert_eq!(BeginData::parse(&begin.encode()), Some(begin));
+            let encoded = begin.encode();
+            prop_assert_eq!(BeginData::parse(&encoded), Some(begin));
         }
     }
 }

@@ -1,0 +1,375 @@
+//! lock.toml: which lock this is, which methods it runs, which phones may open it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use tapdoor_chip::personalise::Secret;
+use tapdoor_chip::{Application, ListEntry, Personalisation, TestSubscriber};
+use tapdoor_config::{ConfigError, Field, File, Spanned};
+use tapdoor_link::Mode;
+use tapdoor_protocol::aid::Aid;
+use tapdoor_protocol::aka::Algorithm;
+use tapdoor_protocol::challenge_response::lock::REQUIRE_USER;
+use tapdoor_protocol::ids::LockId;
+use tapdoor_protocol::vault;
+
+use crate::policy::Caps;
+
+/// A way to authenticate that this lock tries, in the order of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// Challenge-response.
+    ChallengeResponse,
+    /// AKA profile P.
+    Aka,
+    /// AKA profile U: a test USIM. A laboratory switch.
+    Usim,
+}
+
+impl Method {
+    /// The words of the configuration and of `lock --method`.
+    pub const WORDS: [(&'static str, Self); 3] =
+        [("challenge-response", Self::ChallengeResponse), ("aka", Self::Aka), ("usim", Self::Usim)];
+
+    /// The family's name in reports.
+    #[must_use]
+    pub fn family(self) -> vault::Method {
+        match self {
+            Self::ChallengeResponse => vault::Method::ChallengeResponse,
+            Self::Aka | Self::Usim => vault::Method::Aka,
+        }
+    }
+}
+
+/// AIDs of the phone's applications.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aids {
+    /// Challenge-response.
+    pub challenge_response: Aid,
+    /// AKA profile P.
+    pub aka: Aid,
+    /// Identity.
+    pub identity: Aid,
+}
+
+/// What moves when the verdict is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DoorConfig {
+    /// A file to which each verdict is appended.
+    pub log: Option<PathBuf>,
+    /// A program and its arguments, run with the verdict in its environment.
+    pub run: Vec<String>,
+}
+
+/// A whole lock.toml, checked.
+#[derive(Debug)]
+pub struct LockConfig {
+    /// Which lock.
+    pub id: LockId,
+    /// Its chip's store.
+    pub store: PathBuf,
+    /// What is tried, in this order.
+    pub methods: Vec<Method>,
+    /// The phone's AIDs.
+    pub aids: Aids,
+    /// MILENAGE or TUAK, for profile P.
+    pub algorithm: Algorithm,
+    /// Time caps and what happens beyond them.
+    pub caps: Caps,
+    /// Longest delay after failures.
+    pub max_delay: Duration,
+    /// The door.
+    pub door: DoorConfig,
+    /// Whether LED and buzzer of an ACR122 are used.
+    pub feedback: bool,
+    /// What the lock's chip is filled with.
+    pub personalisation: Personalisation,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Raw {
+    id: Field,
+    store: Option<String>,
+    methods: Option<Vec<Field>>,
+    #[serde(default)]
+    applications: RawAids,
+    #[serde(default)]
+    aka: RawAka,
+    #[serde(default)]
+    policy: RawPolicy,
+    #[serde(default)]
+    door: RawDoor,
+    #[serde(default)]
+    feedback: RawFeedback,
+    signing_key: Option<Field>,
+    #[serde(default)]
+    phones: Vec<RawPhone>,
+    usim: Option<RawUsim>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawAids {
+    challenge_response: Option<Field>,
+    aka: Option<Field>,
+    identity: Option<Field>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawAka {
+    algorithm: Option<Field>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawPolicy {
+    answer_cap_ms: Option<Spanned<u64>>,
+    tap_cap_ms: Option<Spanned<u64>>,
+    over_cap: Option<Field>,
+    max_delay_ms: Option<Spanned<u64>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawDoor {
+    log: Option<String>,
+    #[serde(default)]
+    run: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawFeedback {
+    enabled: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawPhone {
+    id: Field,
+    weakest: Option<Field>,
+    not_after: Option<Field>,
+    #[serde(default)]
+    require_user_authentication: bool,
+    k_id: Field,
+    k_l: Field,
+    milenage: Option<Field>,
+    tuak: Option<Field>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawUsim {
+    pin: Option<Field>,
+    #[serde(default)]
+    subscribers: Vec<RawSubscriber>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawSubscriber {
+    id: Field,
+    imsi: Field,
+    algorithm: Option<Field>,
+    k: Field,
+    /// OPc or TOPc.
+    opc: Field,
+    not_after: Option<Field>,
+}
+
+const ALGORITHMS: [(&str, Algorithm); 2] = [("milenage", Algorithm::Milenage), ("tuak", Algorithm::Tuak)];
+
+/// Longest delay after failures that may be configured.
+const MAX_DELAY: u64 = 5000;
+
+impl LockConfig {
+    /// Reads and checks a lock.toml.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming file, line and field.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let (file, raw) = File::load(path)?;
+        Self::check(&file, path, &raw)
+    }
+
+    /// The same from text.
+    ///
+    /// # Errors
+    /// As [`LockConfig::load`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let (file, raw) = File::parse(path, text.to_owned())?;
+        Self::check(&file, path, &raw)
+    }
+
+    fn check(file: &File, path: &Path, raw: &Raw) -> Result<Self, ConfigError> {
+        let id: LockId = file.value(&raw.id)?;
+        let store = match &raw.store {
+            Some(store) => file.resolve(store),
+            None => path.with_extension("chip"),
+        };
+        let methods = match &raw.methods {
+            Some(words) => words.iter().map(|word| file.word(word, &Method::WORDS)).collect::<Result<Vec<_>, _>>()?,
+            None => vec![Method::ChallengeResponse, Method::Aka],
+        };
+        if methods.is_empty() {
+            return Err(file.error_in_file("`methods` is empty: name at least one of challenge-response, aka, usim"));
+        }
+        for (index, method) in methods.iter().enumerate() {
+            if methods[..index].contains(method) {
+                let span = raw.methods.as_ref().and_then(|m| m.get(index)).map(Spanned::span).unwrap_or_default();
+                return Err(file.error(&span, "names a method twice"));
+            }
+        }
+        let aid = |field: &Option<Field>, default| field.as_ref().map_or(Ok(default), |f| aid(file, f));
+        let aids = Aids {
+            challenge_response: aid(&raw.applications.challenge_response, Aid::CHALLENGE_RESPONSE)?,
+            aka: aid(&raw.applications.aka, Aid::AKA)?,
+            identity: aid(&raw.applications.identity, Aid::IDENTITY)?,
+        };
+        let algorithm = raw.aka.algorithm.as_ref().map_or(Ok(Algorithm::Milenage), |f| file.word(f, &ALGORITHMS))?;
+        let list = list(file, &raw.phones, &methods, algorithm)?;
+        let subscribers = subscribers(file, raw)?;
+        let pin = match raw.usim.as_ref().and_then(|u| u.pin.as_ref()) {
+            Some(pin) if (4..=8).contains(&pin.get_ref().len()) && pin.get_ref().bytes().all(|b| b.is_ascii_digit()) => {
+                Some(pin.get_ref().as_str())
+            }
+            Some(pin) => return Err(file.error(&pin.span(), "must have 4 to 8 digits")),
+            None => None,
+        };
+        let mut applications = vec![
+            Application::challenge_response_lock(Aid::CHALLENGE_RESPONSE_LOCK, id, aids.challenge_response),
+            Application::aka_lock(Aid::AKA_LOCK, id, aids.aka),
+            Application::usim_host(Aid::USIM_HOST, id, pin),
+        ];
+        if let Some(key) = &raw.signing_key {
+            applications.push(Application::request_lock(Aid::REQUEST_LOCK, id, Secret::new(file.key::<32>(key)?.to_vec())));
+        }
+        Ok(Self {
+            id,
+            store,
+            methods,
+            aids,
+            algorithm,
+            caps: caps(file, &raw.policy)?,
+            max_delay: match &raw.policy.max_delay_ms {
+                Some(ms) if *ms.get_ref() > MAX_DELAY => {
+                    return Err(file.error(&ms.span(), format!("at most {MAX_DELAY}: a phone must not be shut out for longer by somebody's failures")));
+                }
+                Some(ms) => Duration::from_millis(*ms.get_ref()),
+                None => Duration::from_millis(MAX_DELAY),
+            },
+            door: DoorConfig { log: raw.door.log.as_deref().map(|p| file.resolve(p)), run: raw.door.run.clone() },
+            feedback: raw.feedback.enabled.unwrap_or(true),
+            personalisation: Personalisation { applications, list, subscribers },
+        })
+    }
+}
+
+fn aid(file: &File, field: &Field) -> Result<Aid, ConfigError> {
+    let aid: Aid = file.value(field)?;
+    if aid.as_bytes().len() < 5 {
+        return Err(file.error(&field.span(), "an AID of an application has 5 to 16 bytes: phones do not route shorter ones"));
+    }
+    Ok(aid)
+}
+
+fn caps(file: &File, raw: &RawPolicy) -> Result<Caps, ConfigError> {
+    let mut caps = Caps::default();
+    let milliseconds = |field: &Spanned<u64>| match *field.get_ref() {
+        0 => Err(file.error(&field.span(), "must be at least 1 ms")),
+        ms => Ok(Duration::from_millis(ms)),
+    };
+    if let Some(field) = &raw.answer_cap_ms {
+        caps.answer = milliseconds(field)?;
+    }
+    if let Some(field) = &raw.tap_cap_ms {
+        caps.tap = milliseconds(field)?;
+    }
+    if let Some(field) = &raw.over_cap {
+        caps.mode = file.word(field, &[("warn", Mode::Warn), ("refuse", Mode::Refuse)])?;
+    }
+    Ok(caps)
+}
+
+fn not_after(file: &File, field: Option<&Field>) -> Result<u32, ConfigError> {
+    field.map_or(Ok(0), |f| file.time(f))
+}
+
+/// The place of each value seen so far, to say where a repeated one stood first.
+fn first_time<'a, T: PartialEq>(file: &File, seen: &mut Vec<(T, &'a Field)>, value: T, field: &'a Field) -> Result<(), ConfigError> {
+    if seen.iter().any(|(other, _)| *other == value) {
+        return Err(file.error(&field.span(), "is there twice; each must be unique"));
+    }
+    seen.push((value, field));
+    Ok(())
+}
+
+fn list(file: &File, phones: &[RawPhone], methods: &[Method], algorithm: Algorithm) -> Result<Vec<ListEntry>, ConfigError> {
+    let words = [vault::Method::ChallengeResponse, vault::Method::Aka, vault::Method::Aliro].map(|m| (m.name(), m));
+    let mut seen = std::collections::HashSet::with_capacity(phones.len());
+    let mut list = Vec::with_capacity(phones.len());
+    for phone in phones {
+        let id = file.value(&phone.id)?;
+        if !seen.insert(id) {
+            return Err(file.error(&phone.id.span(), "this phone is there twice; each must be unique"));
+        }
+        let entry = ListEntry {
+            phone: id,
+            weakest: phone.weakest.as_ref().map_or(Ok(vault::Method::ChallengeResponse), |f| file.word(f, &words))?,
+            not_after: not_after(file, phone.not_after.as_ref())?,
+            flags: if phone.require_user_authentication { REQUIRE_USER } else { 0 },
+            k_id: Secret::new(file.key::<16>(&phone.k_id)?.to_vec()),
+            k_l: Secret::new(file.key::<16>(&phone.k_l)?.to_vec()),
+            milenage: phone.milenage.as_ref().map(|f| file.key::<32>(f).map(|k| Secret::new(k.to_vec()))).transpose()?,
+            tuak: phone.tuak.as_ref().map(|f| file.key::<64>(f).map(|k| Secret::new(k.to_vec()))).transpose()?,
+        };
+        // A phone that AKA is tried with must have keys for it: found now, not at the first tap.
+        let missing = match algorithm {
+            Algorithm::Milenage => entry.milenage.is_none(),
+            Algorithm::Tuak => entry.tuak.is_none(),
+        };
+        if missing && methods.contains(&Method::Aka) {
+            let detail = format!("this phone has no `{}` key (K || OPc), which method aka needs", algorithm.name());
+            return Err(file.error(&phone.id.span(), detail));
+        }
+        list.push(entry);
+    }
+    Ok(list)
+}
+
+fn subscribers(file: &File, raw: &Raw) -> Result<Vec<TestSubscriber>, ConfigError> {
+    let mut ids = Vec::new();
+    let mut imsis = Vec::new();
+    let mut out = Vec::new();
+    for phone in &raw.phones {
+        ids.push((file.value(&phone.id)?, &phone.id));
+    }
+    for s in raw.usim.iter().flat_map(|u| &u.subscribers) {
+        let id = file.value(&s.id)?;
+        first_time(file, &mut ids, id, &s.id)?;
+        let imsi = s.imsi.get_ref().clone();
+        if tapdoor_protocol::aka::profile_u::encode_imsi(&imsi).is_none() {
+            return Err(file.error(&s.imsi.span(), "an IMSI has 1 to 15 decimal digits"));
+        }
+        first_time(file, &mut imsis, imsi.clone(), &s.imsi)?;
+        let algorithm = s.algorithm.as_ref().map_or(Ok(Algorithm::Milenage), |f| file.word(f, &ALGORITHMS))?;
+        let mut key = file.bytes(&s.k)?.to_vec();
+        let (k, opc): (&[usize], usize) = match algorithm {
+            Algorithm::Milenage => (&[16], 16),
+            Algorithm::Tuak => (&[16, 32], 32),
+        };
+        if !k.contains(&key.len()) {
+            return Err(file.error(&s.k.span(), format!("K of {} has {k:?} bytes, but this has {}", algorithm.name(), key.len())));
+        }
+        let operator = file.bytes(&s.opc)?;
+        if operator.len() != opc {
+            return Err(file.error(&s.opc.span(), format!("must have {opc} bytes, but has {}", operator.len())));
+        }
+        key.extend_from_slice(&operator);
+        out.push(TestSubscriber { phone: id, imsi, algorithm, not_after: not_after(file, s.not_after.as_ref())?, key: Secret::new(key) });
+    }
+    Ok(out)
+}

@@ -1,0 +1,305 @@
+//! One tap: the applications are tried in the configured order, and what answers is authenticated.
+
+use std::time::{Duration, Instant};
+
+use tapdoor_link::relay_guard::Warning;
+use tapdoor_link::{CardLink, Complete, Limits, LinkError, LinkErrorKind, RelayGuard, Timed};
+use tapdoor_protocol::aid::Aid;
+use tapdoor_protocol::apdu::{Command, Response};
+use tapdoor_protocol::door::{LockStep, Outcome, Reason, Verdict, ins};
+use tapdoor_protocol::ids::PhoneId;
+use tapdoor_protocol::status::StatusWord;
+use tapdoor_protocol::vault;
+
+use crate::config::{LockConfig, Method};
+use crate::control::Control;
+
+/// A card cannot keep a tap going for longer than this many exchanges. AKA with EF.DIR needs about twenty.
+const MAX_EXCHANGES: u32 = 64;
+/// Nor for longer than this, whatever the time caps say.
+const MAX_TIME: Duration = Duration::from_secs(20);
+
+/// How a tap ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TapVerdict {
+    /// The door opens.
+    Open,
+    /// The lock decided against it.
+    Refused,
+    /// It did not come to a decision.
+    Error,
+}
+
+impl TapVerdict {
+    /// The word in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Refused => "refused",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// A tap, as it is reported.
+#[derive(Clone, Debug)]
+pub struct Tap {
+    /// How it ended.
+    pub verdict: TapVerdict,
+    /// By which method, if it came to one.
+    pub method: Option<vault::Method>,
+    /// The phone, if it was recognised.
+    pub phone: Option<PhoneId>,
+    /// Why not, if not.
+    pub reason: Option<Reason>,
+    /// What was seen, in words.
+    pub detail: String,
+    /// APDUs exchanged with the phone, CONTROL FLOW aside.
+    pub apdus: u64,
+    /// From the first byte to the verdict, waiting after failures excluded.
+    pub total: Duration,
+    /// Of that, SELECTs.
+    pub select: Duration,
+    /// Of that, AUTHENTICATEs.
+    pub authenticate: Duration,
+    /// The longest answer.
+    pub slowest: Duration,
+    /// Time caps that were exceeded.
+    pub warnings: Vec<Warning>,
+    /// To be sent when the door has moved.
+    pub control_flow: Option<Vec<u8>>,
+    /// Whether something reset the card: the tap may be tried once more.
+    pub reset: bool,
+}
+
+/// Asked when a recognised phone is about to be challenged: waits as the policy says, `false` to give up (somebody asked to stop).
+pub type Pause<'a> = dyn FnMut(PhoneId) -> bool + 'a;
+
+/// What ends the inner tap.
+struct End {
+    verdict: TapVerdict,
+    method: Option<Method>,
+    reason: Option<Reason>,
+    detail: String,
+    control_flow: Option<Vec<u8>>,
+    reset: bool,
+}
+
+struct Session<'a, P, L> {
+    config: &'a LockConfig,
+    control: &'a mut Control<L>,
+    phone: Complete<RelayGuard<Timed<Bounded<P>>>>,
+    pause: &'a mut Pause<'a>,
+    clock: u32,
+    response: Vec<u8>,
+    command: Vec<u8>,
+    recognised: Option<PhoneId>,
+    select: Duration,
+    authenticate: Duration,
+}
+
+/// Runs one tap over `phone`, which is held. `clock` is seconds since 1970-01-01 UTC.
+pub fn run<P: CardLink, L: CardLink>(config: &LockConfig, control: &mut Control<L>, phone: P, clock: u32, pause: &mut Pause<'_>) -> Tap {
+    let started = Instant::now();
+    let bounded = Bounded { link: phone, exchanges: 0, started };
+    let guard = RelayGuard::new(Timed::new(bounded)).with_caps(config.caps.answer, config.caps.tap).with_mode(config.caps.mode);
+    let mut waited = Duration::ZERO;
+    let mut timed_pause = |phone: PhoneId| {
+        let before = Instant::now();
+        let go_on = pause(phone);
+        waited += before.elapsed();
+        go_on
+    };
+    let mut session = Session {
+        config,
+        control,
+        phone: Complete::new(guard),
+        pause: &mut timed_pause,
+        clock,
+        response: Vec::with_capacity(300),
+        command: Vec::with_capacity(64),
+        recognised: None,
+        select: Duration::ZERO,
+        authenticate: Duration::ZERO,
+    };
+    let end = session.methods();
+    let timing = session.phone.inner().inner().timing();
+    let warnings = session.phone.inner().warnings().to_vec();
+    let (recognised, select, authenticate) = (session.recognised, session.select, session.authenticate);
+    drop(session);
+    Tap {
+        verdict: end.verdict,
+        method: end.method.map(Method::family),
+        phone: recognised,
+        reason: end.reason,
+        detail: end.detail,
+        apdus: timing.count,
+        total: started.elapsed().saturating_sub(waited),
+        select,
+        authenticate,
+        slowest: timing.max,
+        warnings,
+        control_flow: end.control_flow,
+        reset: end.reset,
+    }
+}
+
+/// A link that ends a tap which does not end by itself.
+struct Bounded<P> {
+    link: P,
+    exchanges: u32,
+    started: Instant,
+}
+
+impl<P: CardLink> CardLink for Bounded<P> {
+    fn transmit(&mut self, command: &[u8], response: &mut Vec<u8>) -> Result<(), LinkError> {
+        self.exchanges += 1;
+        if self.exchanges > MAX_EXCHANGES {
+            let detail = format!("the card keeps the tap going after {MAX_EXCHANGES} exchanges");
+            return Err(LinkError::new(LinkErrorKind::Malformed, "tap", detail).during(command));
+        }
+        if self.started.elapsed() > MAX_TIME {
+            let detail = format!("the tap does not come to an end within {} s", MAX_TIME.as_secs());
+            return Err(LinkError::new(LinkErrorKind::Timeout, "tap", detail).during(command));
+        }
+        self.link.transmit(command, response)
+    }
+
+    fn limits(&self) -> Limits {
+        self.link.limits()
+    }
+}
+
+impl<P: CardLink, L: CardLink> Session<'_, P, L> {
+    /// What the phone has taken so far.
+    fn time(&self) -> Duration {
+        self.phone.inner().inner().timing().total
+    }
+
+    fn methods(&mut self) -> End {
+        // A refusal by policy of a weaker method does not end the tap: the phone may have a stronger one.
+        let mut too_weak: Option<End> = None;
+        for &method in &self.config.methods {
+            match self.method(method) {
+                Ok(None) => {}
+                Ok(Some(end)) if end.reason == Some(Reason::Policy) => {
+                    too_weak.get_or_insert(end);
+                }
+                Ok(Some(end)) => return end,
+                Err(error) => return Self::failed(method, &error),
+            }
+        }
+        if let Some(end) = too_weak {
+            return end;
+        }
+        match self.select(self.config.aids.identity) {
+            Ok(Some(_)) => self.missing("the phone has none of the configured applications; its identity application answers"),
+            Ok(None) => self.missing("none of the configured applications, and no identity application: not one of our phones"),
+            Err(error) => Self::failed_anyhow(None, &error),
+        }
+    }
+
+    fn missing(&self, detail: &str) -> End {
+        End {
+            verdict: TapVerdict::Refused,
+            method: None,
+            reason: Some(Reason::AppMissing),
+            detail: detail.into(),
+            control_flow: None,
+            reset: false,
+        }
+    }
+
+    fn failed(method: Method, error: &LinkError) -> End {
+        Self::failed_anyhow(Some(method), error)
+    }
+
+    fn failed_anyhow(method: Option<Method>, error: &LinkError) -> End {
+        let (verdict, reason) = match error.kind {
+            LinkErrorKind::CardGone | LinkErrorKind::CardReset => (TapVerdict::Error, Reason::Torn),
+            // The guard refuses by policy although there was an answer; a card that gives none is another matter.
+            LinkErrorKind::Timeout if error.layer == "relay-guard" => (TapVerdict::Refused, Reason::Timeout),
+            LinkErrorKind::Timeout => (TapVerdict::Error, Reason::Timeout),
+            _ => (TapVerdict::Error, Reason::CardError),
+        };
+        End {
+            verdict,
+            method,
+            reason: Some(reason),
+            detail: error.to_string(),
+            control_flow: None,
+            reset: error.kind == LinkErrorKind::CardReset,
+        }
+    }
+
+    /// `None`: the phone has no such application.
+    fn method(&mut self, method: Method) -> Result<Option<End>, LinkError> {
+        let (application, p2, fci) = match method {
+            Method::Usim => {
+                let step = self.control.begin(Aid::USIM_HOST, 0, self.clock, &[])?;
+                return self.steps(method, step);
+            }
+            Method::ChallengeResponse => (Aid::CHALLENGE_RESPONSE_LOCK, 0, self.select(self.config.aids.challenge_response)?),
+            Method::Aka => (Aid::AKA_LOCK, self.config.algorithm.p2(), self.select(self.config.aids.aka)?),
+        };
+        let Some(fci) = fci else { return Ok(None) };
+        if !fci.is_ok() {
+            let detail = format!("SELECT was answered with {fci} ({})", fci.meaning());
+            return Ok(Some(self.end(method, Outcome::refused(Reason::CardError, None, detail))));
+        }
+        let data = self.response.split_last_chunk::<2>().map_or(&[][..], |(data, _)| data);
+        let step = self.control.begin(application, p2, self.clock, data)?;
+        self.steps(method, step)
+    }
+
+    /// SELECT: the FCI is left in `response`. `None` for 6A82.
+    fn select(&mut self, aid: Aid) -> Result<Option<StatusWord>, LinkError> {
+        let encoded = Command::new(0x00, 0xA4, 0x04, 0x00).data(aid.as_bytes()).ne(256).encode_into(&mut self.command);
+        encoded.map_err(|e| LinkError::new(LinkErrorKind::TooLong, "tap", e.to_string()))?;
+        let before = self.time();
+        self.phone.transmit(&self.command, &mut self.response)?;
+        self.select += self.time() - before;
+        let sw = Response::parse(&self.response).map_err(|e| LinkError::new(LinkErrorKind::Malformed, "tap", e.to_string()))?.sw;
+        Ok((sw != StatusWord::NOT_FOUND).then_some(sw))
+    }
+
+    fn steps(&mut self, method: Method, mut step: LockStep) -> Result<Option<End>, LinkError> {
+        loop {
+            match step {
+                LockStep::Transmit { command, phone } => {
+                    if let Some(phone) = phone
+                        && self.recognised.replace(phone) != Some(phone)
+                    {
+                        self.phone.inner_mut().pause();
+                        let go_on = (self.pause)(phone);
+                        self.phone.inner_mut().resume();
+                        if !go_on {
+                            return Err(LinkError::new(LinkErrorKind::Cancelled, "tap", "stopped while a failed phone had to wait"));
+                        }
+                    }
+                    let before = self.time();
+                    self.phone.transmit(&command, &mut self.response)?;
+                    if command.get(1) == Some(&ins::AUTHENTICATE) {
+                        self.authenticate += self.time() - before;
+                    }
+                    step = self.control.next(&self.response)?;
+                }
+                LockStep::Done(outcome) => {
+                    // A card without a USIM is a card without this application.
+                    let missing = method == Method::Usim && outcome.verdict == Verdict::Refused(Reason::AppMissing);
+                    return Ok((!missing).then(|| self.end(method, outcome)));
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, method: Method, outcome: Outcome) -> End {
+        self.recognised = outcome.phone.or(self.recognised);
+        let (verdict, reason) = match outcome.verdict {
+            Verdict::Open => (TapVerdict::Open, None),
+            Verdict::Refused(reason) => (TapVerdict::Refused, Some(reason)),
+        };
+        End { verdict, method: Some(method), reason, detail: outcome.evidence, control_flow: outcome.control_flow, reset: false }
+    }
+}
