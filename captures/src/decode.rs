@@ -51,6 +51,7 @@ const MAX_PARTS: usize = 65_536;
 pub struct Decoder {
     apdu: Session,
     chip: Session,
+    tap: Option<u64>,
 }
 
 /// One layer's state.
@@ -118,6 +119,11 @@ impl Decoder {
 
     /// What this event means. Events that a filter hides must be given too.
     pub fn decode(&mut self, event: &Event) -> Decoded {
+        if event.tap.is_some() && event.tap != self.tap {
+            // Another card, or the same one reset.
+            self.tap = event.tap;
+            self.apdu = Session::default();
+        }
         let session = match event.layer {
             Layer::Apdu => &mut self.apdu,
             Layer::Chip => &mut self.chip,
@@ -194,9 +200,7 @@ impl Session {
                 let name = names::file(data.bytes());
                 (format!("SELECT {}{name}", data.hex()), Vec::new(), Asked::File)
             }
-            0x88 if p2 & 0x80 != 0 || self.selected == App::Usim => {
-                ("AUTHENTICATE, USIM".into(), door::usim_command(data), Asked::Usim)
-            }
+            0x88 if p2 & 0x80 != 0 || self.selected == App::Usim => ("AUTHENTICATE, USIM".into(), door::usim_command(data), Asked::Usim),
             0x88 if proprietary && (self.selected == App::Aka || data.len() == 40) => {
                 let algorithm = match p2 {
                     0 => "MILENAGE",
@@ -213,9 +217,7 @@ impl Session {
             0x3C if proprietary => (door::control_flow(p1, data), Vec::new(), Asked::Other),
             0x10 if proprietary && chip => ("BEGIN".into(), door::begin(data), Asked::Begin),
             0x12 if proprietary && chip => ("NEXT".into(), door::answer_of_phone(data), Asked::Next),
-            0x14 if proprietary && chip => {
-                ("REQUEST".into(), door::answer_of_phone(data), Asked::Request)
-            }
+            0x14 if proprietary && chip => ("REQUEST".into(), door::answer_of_phone(data), Asked::Request),
             0xCA if proprietary && (p1, p2) == (0, 0) && data.len() == 24 => {
                 let fields = data.split(&[("lock id", 8), ("nonce", 16)]);
                 ("GET IDENTITY".into(), fields, Asked::Identity)
@@ -253,7 +255,11 @@ impl Session {
                 self.answer(parts.view())
             }
         };
-        Decoded { name, fields, sw: Some(sw) }
+        Decoded {
+            name,
+            fields,
+            sw: Some(sw),
+        }
     }
 
     fn answer(&self, data: View<'_>) -> Vec<Field> {
@@ -386,7 +392,11 @@ mod tests {
     fn masked_bytes_show_as_stars_also_inside_fields() {
         let mut decoder = Decoder::new();
         let mut verify = Event::new(0, Layer::Apdu).bytes(Direction::Out, hex("0020000104 00000000"));
-        let mask = |offset, length| Mask { offset, length, kind: "pin".into() };
+        let mask = |offset, length| Mask {
+            offset,
+            length,
+            kind: "pin".into(),
+        };
         verify.mask = vec![mask(5, 2), mask(900, usize::MAX), mask(usize::MAX, 3)];
         let decoded = decoder.decode(&verify);
         assert_eq!(decoded.fields, [Field::new("PIN", "****0000")]);
@@ -394,7 +404,9 @@ mod tests {
 
     #[test]
     fn the_commands_of_the_locks_chip() {
-        let fci = format!("6F2F 8409F0544150444F4F5201 A522 800101 8110{} 820101", "AA".repeat(16)).replace("A522", "A518").replace("6F2F", "6F25");
+        let fci = format!("6F2F 8409F0544150444F4F5201 A522 800101 8110{} 820101", "AA".repeat(16))
+            .replace("A522", "A518")
+            .replace("6F2F", "6F25");
         let begin = format!("80100000 2D 90046921D200 {fci} 00");
         let lines = [
             &*begin,
@@ -404,8 +416,15 @@ mod tests {
         ];
         let decoded = session(&Layer::Chip, &lines);
         let text: Vec<_> = decoded.iter().map(flat).collect();
-        assert!(text[0].starts_with("BEGIN; clock=2025-11-22T15:08:48Z; version=01; RP=aaaa"), "{}", text[0]);
-        assert_eq!(text[1], "9000 done; next=803c00000104 (CONTROL FLOW, plain: wrong-key); phone id=0102030405060708");
+        assert!(
+            text[0].starts_with("BEGIN; clock=2025-11-22T15:08:48Z; version=01; RP=aaaa"),
+            "{}",
+            text[0]
+        );
+        assert_eq!(
+            text[1],
+            "9000 done; next=803c00000104 (CONTROL FLOW, plain: wrong-key); phone id=0102030405060708"
+        );
         assert!(text[2].starts_with("NEXT; phone said=6a82 "), "{}", text[2]);
         assert_eq!(text[3], "9000 done; verdict=wrong-key; evidence=abc");
         // On the air the same instruction is something else.

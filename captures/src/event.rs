@@ -166,9 +166,7 @@ pub struct Event {
 }
 
 /// The names of the fields above, which [`Extra`] cannot have.
-pub(crate) const NAMES: &[&str] = &[
-    "t", "layer", "dir", "data", "tap", "bits", "crc", "parity", "mask", "text",
-];
+pub(crate) const NAMES: &[&str] = &["t", "layer", "dir", "data", "tap", "bits", "crc", "parity", "mask", "text"];
 
 impl Event {
     /// An event without bytes.
@@ -243,10 +241,7 @@ impl Event {
             hex_into(parity, out);
             out.push(b'"');
         }
-        mask_field(
-            self.mask.iter().map(|m| (m.offset, m.length, &*m.kind)),
-            out,
-        );
+        mask_field(self.mask.iter().map(|m| (m.offset, m.length, &*m.kind)), out);
         if let Some(text) = &self.text {
             out.extend_from_slice(br#","text":"#);
             json_string(text, out);
@@ -257,14 +252,7 @@ impl Event {
 }
 
 /// Appends a line up to and including `tap`. The recorder's fast path, so nothing here allocates.
-pub(crate) fn line_start(
-    t: u64,
-    layer: &Layer,
-    dir: Option<Direction>,
-    data: Option<&[u8]>,
-    tap: Option<u64>,
-    out: &mut Vec<u8>,
-) {
+pub(crate) fn line_start(t: u64, layer: &Layer, dir: Option<Direction>, data: Option<&[u8]>, tap: Option<u64>, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"t":"#);
     decimal_into(t, out);
     out.extend_from_slice(br#","layer":"#);
@@ -296,10 +284,7 @@ pub(crate) fn line_start(
 }
 
 /// Appends `,"mask":[..]` unless there is nothing to list.
-pub(crate) fn mask_field<'a>(
-    masks: impl Iterator<Item = (usize, usize, &'a str)>,
-    out: &mut Vec<u8>,
-) {
+pub(crate) fn mask_field<'a>(masks: impl Iterator<Item = (usize, usize, &'a str)>, out: &mut Vec<u8>) {
     let mut any = false;
     for (offset, length, kind) in masks {
         out.extend_from_slice(if any { b",[" } else { br#","mask":[["# });
@@ -361,7 +346,11 @@ macro_rules! word {
 }
 
 word!(Direction, "\"out\", \"in\" or null", [Direction::Out, Direction::In]);
-word!(Crc, "\"ok\", \"bad\", \"dropped\" or \"none\"", [Crc::Ok, Crc::Bad, Crc::Dropped, Crc::None]);
+word!(
+    Crc,
+    "\"ok\", \"bad\", \"dropped\" or \"none\"",
+    [Crc::Ok, Crc::Bad, Crc::Dropped, Crc::None]
+);
 
 /// Takes the value of a field that may stand once and may be null.
 pub(crate) fn once<'de, M: MapAccess<'de>, T: Deserialize<'de>>(
@@ -405,9 +394,7 @@ impl<'de> Deserialize<'de> for Event {
                         _ => extra.push(name.into_owned(), map.next_value::<Box<RawValue>>()?),
                     }
                 }
-                let layer: Cow<'_, str> = layer
-                    .flatten()
-                    .ok_or_else(|| de::Error::missing_field("layer"))?;
+                let layer: Cow<'_, str> = layer.flatten().ok_or_else(|| de::Error::missing_field("layer"))?;
                 Ok(Event {
                     t: t.flatten().ok_or_else(|| de::Error::missing_field("t"))?,
                     layer: Layer::from(&*layer),
@@ -449,7 +436,10 @@ mod tests {
             ("[1]", "expected an event"),
             (r#"{"t":-1,"layer":"rf"}"#, "expected u64 at line 1 column 7"),
             (r#"{"t":1,"t":2,"layer":"rf"}"#, "duplicate field `t`"),
-            (r#"{"t":1,"layer":"rf","data":"abc"}"#, "even number of hexadecimal digits in quotes at line 1 column 32"),
+            (
+                r#"{"t":1,"layer":"rf","data":"abc"}"#,
+                "even number of hexadecimal digits in quotes at line 1 column 32",
+            ),
             (r#"{"t":1,"layer":"rf","data":"0x"}"#, "hexadecimal"),
             (r#"{"t":1,"layer":"rf","data":7}"#, "hexadecimal"),
             (r#"{"t":1,"layer":"rf","dir":"up"}"#, r#"expected "out", "in" or null"#),
@@ -485,8 +475,16 @@ mod tests {
         event.crc = Some(Crc::None);
         event.parity = Some(vec![0x80]);
         event.mask = vec![
-            Mask { offset: 0, length: 1, kind: "pin".into() },
-            Mask { offset: 1, length: 2, kind: "odd\n".into() },
+            Mask {
+                offset: 0,
+                length: 1,
+                kind: "pin".into(),
+            },
+            Mask {
+                offset: 1,
+                length: 2,
+                kind: "odd\n".into(),
+            },
         ];
         let text = concat!(
             r#"{"t":7,"layer":"rf","dir":"out","data":"26","tap":3,"bits":7,"crc":"none","parity":"80","#,
@@ -513,22 +511,20 @@ mod tests {
         let mask = proptest::collection::vec((any::<u32>(), any::<u32>(), ".{0,5}"), 0..3);
         let extra = proptest::collection::vec(("[a-z]{3,9}", any::<String>()), 0..4);
         let text = proptest::option::of(any::<String>());
-        (any::<u64>(), any::<String>(), dir, data, (tap, mask, text, extra)).prop_map(
-            |(t, layer, dir, data, (tap, mask, text, extra))| {
-                let mut event = Event::new(t, Layer::from(layer.as_str()));
-                (event.dir, event.data, event.tap, event.text) = (dir, data, tap, text);
-                let mask = mask.into_iter().map(|(offset, length, kind)| Mask {
-                    offset: offset as usize,
-                    length: length as usize,
-                    kind: kind.into(),
-                });
-                event.mask = mask.collect();
-                for (name, value) in extra.iter().filter(|(name, _)| !NAMES.contains(&name.as_str())) {
-                    event.extra.insert(name, value).unwrap();
-                }
-                event
-            },
-        )
+        (any::<u64>(), any::<String>(), dir, data, (tap, mask, text, extra)).prop_map(|(t, layer, dir, data, (tap, mask, text, extra))| {
+            let mut event = Event::new(t, Layer::from(layer.as_str()));
+            (event.dir, event.data, event.tap, event.text) = (dir, data, tap, text);
+            let mask = mask.into_iter().map(|(offset, length, kind)| Mask {
+                offset: offset as usize,
+                length: length as usize,
+                kind: kind.into(),
+            });
+            event.mask = mask.collect();
+            for (name, value) in extra.iter().filter(|(name, _)| !NAMES.contains(&name.as_str())) {
+                event.extra.insert(name, value).unwrap();
+            }
+            event
+        })
     }
 
     proptest! {

@@ -28,9 +28,7 @@ impl Extra {
 
     /// Names and JSON texts, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.fields
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.get()))
+        self.fields.iter().map(|(name, value)| (name.as_str(), value.get()))
     }
 
     /// The JSON text of the first field of this name.
@@ -42,8 +40,7 @@ impl Extra {
     /// The first field of this name if it is a string, unescaped.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<String> {
-        self.get(name)
-            .and_then(|value| serde_json::from_str(value).ok())
+        self.get(name).and_then(|value| serde_json::from_str(value).ok())
     }
 
     /// Adds a field, or puts another value in the place of the first one of this name.
@@ -109,10 +106,7 @@ pub(crate) fn hex_into(bytes: &[u8], out: &mut Vec<u8>) {
     out.resize(start + 2 * bytes.len(), 0);
     let (pairs, _) = out[start..].as_chunks_mut::<2>();
     for (pair, byte) in pairs.iter_mut().zip(bytes) {
-        *pair = [
-            DIGITS[usize::from(byte >> 4)],
-            DIGITS[usize::from(byte & 15)],
-        ];
+        *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
     }
 }
 

@@ -9,7 +9,7 @@
 //! | [`header`] | [`Header`], the first line |
 //! | [`event`] | [`Event`], every other line |
 //! | [`extra`] | [`Extra`], the fields nobody here knows |
-//! | [`write`] | [`TapeWriter`], which survives a kill; [`SharedTape`] for several links onto one tape |
+//! | [`mod@write`] | [`TapeWriter`], which survives a kill; [`SharedTape`] for several links onto one tape |
 //! | [`mask`] | [`Masker`]: which bytes are secrets |
 //! | [`read`] | [`TapeReader`], streaming and bounded |
 //! | [`decode`] | [`Decoder`]: what an event means |

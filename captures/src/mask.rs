@@ -86,10 +86,15 @@ impl Masker {
     /// A session in which nothing is known to be selected.
     #[must_use]
     pub fn new(policy: MaskPolicy) -> Self {
-        Self {
-            policy,
-            ..Self::default()
-        }
+        Self { policy, ..Self::default() }
+    }
+
+    /// Another card, or the same one reset: nothing is known to be selected.
+    pub fn reset(&mut self) {
+        *self = Self {
+            spans: std::mem::take(&mut self.spans),
+            ..Self::new(self.policy)
+        };
     }
 
     /// What to mask in this command. Commands and responses take turns; a command whose answer was lost may be followed by another.
@@ -199,11 +204,23 @@ impl Masker {
             0x03 | 0x08 => Directory::Unknown,
             _ => self.place.directory,
         };
-        let start = Place { directory: from, file: None };
+        let start = Place {
+            directory: from,
+            file: None,
+        };
         path.iter().fold(start, |place, id| match u16::from_be_bytes(*id) {
-            0x3F00 => Place { directory: Directory::Master, file: None },
-            0x7FFF => Place { directory: Directory::Usim, file: None },
-            0x7F00..=0x7FFE | 0x5F00..=0x5FFF => Place { directory: Directory::Unknown, file: None },
+            0x3F00 => Place {
+                directory: Directory::Master,
+                file: None,
+            },
+            0x7FFF => Place {
+                directory: Directory::Usim,
+                file: None,
+            },
+            0x7F00..=0x7FFE | 0x5F00..=0x5FFF => Place {
+                directory: Directory::Unknown,
+                file: None,
+            },
             file => Place { file: Some(file), ..place },
         })
     }
@@ -220,9 +237,7 @@ impl Masker {
             let directory = self.place.directory;
             self.place.file = match short {
                 0x02 if !matches!(directory, Directory::Usim | Directory::Other) => Some(0x2FE2),
-                0x07..=0x09 if !matches!(directory, Directory::Master | Directory::Other) => {
-                    Some(0x6F00 | u16::from(short))
-                }
+                0x07..=0x09 if !matches!(directory, Directory::Master | Directory::Other) => Some(0x6F00 | u16::from(short)),
                 _ => None,
             };
         } else if matches!(ins, 0xB1 | 0xD7) && named > 0xFF {
@@ -282,10 +297,16 @@ enum Scan {
     #[default]
     Nothing,
     /// All but the first bytes.
-    From { kind: &'static str, skip: usize },
+    From {
+        kind: &'static str,
+        skip: usize,
+    },
     Aka(Aka),
     /// GET IDENTITY: form, kind, length, digits, CMAC.
-    Identity { at: usize, plain: bool },
+    Identity {
+        at: usize,
+        plain: bool,
+    },
     Chip(Chip),
 }
 
@@ -340,10 +361,15 @@ fn identity(byte: u8, at: &mut usize, plain: &mut bool) -> Option<&'static str> 
 /// `DB len RES len CK len IK [len Kc]`, or in GSM context `len SRES len Kc`.
 #[derive(Clone, Debug)]
 enum Aka {
-    Start { gsm: bool },
+    Start {
+        gsm: bool,
+    },
     /// The length of this field is next.
     Length(usize),
-    Field { index: usize, left: u8 },
+    Field {
+        index: usize,
+        left: u8,
+    },
     /// Not what it should be: the rest is masked.
     Broken,
     /// Not a success, or the end.
@@ -351,12 +377,7 @@ enum Aka {
 }
 
 /// Names and lengths of the fields; RES is not a secret once it was sent.
-const FIELDS: [(Option<&str>, Range<u8>); 4] = [
-    (None, 4..17),
-    (Some("ck"), 16..17),
-    (Some("ik"), 16..17),
-    (Some("kc"), 8..9),
-];
+const FIELDS: [(Option<&str>, Range<u8>); 4] = [(None, 4..17), (Some("ck"), 16..17), (Some("ik"), 16..17), (Some("kc"), 8..9)];
 
 impl Aka {
     fn step(&mut self, byte: u8) -> Option<&'static str> {
@@ -368,9 +389,7 @@ impl Aka {
                 _ => (Self::End, None),
             },
             Self::Length(index) => match FIELDS.get(index) {
-                Some((_, lengths)) if lengths.contains(&byte) => {
-                    (Self::Field { index, left: byte }, None)
-                }
+                Some((_, lengths)) if lengths.contains(&byte) => (Self::Field { index, left: byte }, None),
                 Some(_) => (Self::Broken, None),
                 None => (Self::End, None),
             },
@@ -396,28 +415,58 @@ impl Aka {
 enum Chip {
     #[default]
     Tag,
-    Length { tag: u8 },
-    LongLength { tag: u8, bytes: u8, length: usize },
-    Value { tag: u8, left: usize, at: usize, secret: bool },
+    Length {
+        tag: u8,
+    },
+    LongLength {
+        tag: u8,
+        bytes: u8,
+        length: usize,
+    },
+    Value {
+        tag: u8,
+        left: usize,
+        at: usize,
+        secret: bool,
+    },
 }
 
 impl Chip {
     fn step(&mut self, byte: u8) -> Option<&'static str> {
         let value = |tag, length| match length {
             0 => Self::Tag,
-            left => Self::Value { tag, left, at: 0, secret: false },
+            left => Self::Value {
+                tag,
+                left,
+                at: 0,
+                secret: false,
+            },
         };
         let (next, kind) = match *self {
             Self::Tag => (Self::Length { tag: byte }, None),
             Self::Length { tag } => match byte {
-                0x81..=0x83 => (Self::LongLength { tag, bytes: byte - 0x80, length: 0 }, None),
+                0x81..=0x83 => (
+                    Self::LongLength {
+                        tag,
+                        bytes: byte - 0x80,
+                        length: 0,
+                    },
+                    None,
+                ),
                 length => (value(tag, usize::from(length)), None),
             },
             Self::LongLength { tag, bytes, length } => {
                 let length = length << 8 | usize::from(byte);
                 match bytes {
                     0 | 1 => (value(tag, length), None),
-                    _ => (Self::LongLength { tag, bytes: bytes - 1, length }, None),
+                    _ => (
+                        Self::LongLength {
+                            tag,
+                            bytes: bytes - 1,
+                            length,
+                        },
+                        None,
+                    ),
                 }
             }
             Self::Value { tag, left, at, mut secret } => {
@@ -437,7 +486,12 @@ impl Chip {
                 };
                 let next = match left {
                     0 | 1 => Self::Tag,
-                    _ => Self::Value { tag, left: left - 1, at: at + 1, secret },
+                    _ => Self::Value {
+                        tag,
+                        left: left - 1,
+                        at: at + 1,
+                        secret,
+                    },
                 };
                 (next, kind)
             }
@@ -547,7 +601,11 @@ mod tests {
         assert_eq!(session(&["00200001 08 31323334FFFFFFFF"])[0], [(5, 8, "pin")]);
         assert_eq!(session(&["00200001 000002 3132"])[0], [(7, 2, "pin")]);
         assert_eq!(session(&["002C0001 10 31323334FFFFFFFF31323334FFFFFFFF"])[0], [(5, 16, "pin")]);
-        assert_eq!(session(&["00200001 09 31323334"])[0], [(5, 4, "pin")], "a wrong length hides it too");
+        assert_eq!(
+            session(&["00200001 09 31323334"])[0],
+            [(5, 4, "pin")],
+            "a wrong length hides it too"
+        );
         assert_eq!(session(&["00200001"])[0], [], "asking for the tries left");
         let chain = ["10200001 02 3132", "9000", "00200001 02 3334", "9000"];
         assert_eq!(session(&chain)[2], [(5, 2, "pin")]);
@@ -571,7 +629,10 @@ mod tests {
         // In another application the same short identifier is something else.
         let lines = ["00A4040007 A0000003974254 00", "9000", "00B0870009", imsi];
         assert_eq!(session(&lines)[3], []);
-        assert_eq!(session(&["00A4000402 6F07", "9000", "00D6000002 0809", "9000"])[2], [(5, 2, "imsi")]);
+        assert_eq!(
+            session(&["00A4000402 6F07", "9000", "00D6000002 0809", "9000"])[2],
+            [(5, 2, "imsi")]
+        );
     }
 
     #[test]
@@ -595,9 +656,22 @@ mod tests {
         assert_eq!(session(&[&next])[0], [(16, 16, "ck"), (33, 16, "ik")]);
         assert_eq!(session(&["801200000C DB08 0102030405060708 9000"])[0], []);
         let verify = "C1 0D 0020000108 31323334FFFFFFFF C5 08 0102030405060708 9000";
-        assert_eq!(session(&["801000000690040000000000", verify])[1], [(7, 8, "pin"), (17, 8, "phone-id")]);
+        assert_eq!(
+            session(&["801000000690040000000000", verify])[1],
+            [(7, 8, "pin"), (17, 8, "phone-id")]
+        );
         assert_eq!(session(&["80E2000003 010203"])[0], [(5, 3, "key")]);
         assert_eq!(session(&["84E2000003 010203"])[0], [], "enciphered by SCP03");
+    }
+
+    #[test]
+    fn after_a_reset_nothing_is_taken_for_granted() {
+        let mut masker = Masker::default();
+        masker.command(&hex("00A4040007 A0000003974254 00"));
+        masker.response(&hex("9000"));
+        masker.reset();
+        masker.command(&hex("00B0870009"));
+        assert_eq!(found(masker.response(&hex("0809 9000"))), [(0, 2, "imsi")]);
     }
 
     #[test]

@@ -40,7 +40,12 @@ pub enum Problem {
 
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { line, column, offset, problem } = self;
+        let Self {
+            line,
+            column,
+            offset,
+            problem,
+        } = self;
         write!(f, "line {line}, column {column} (byte {offset}): ")?;
         match problem {
             Problem::Io(error) => write!(f, "cannot read on: {error}"),
@@ -76,7 +81,11 @@ pub struct Cut {
 
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the tape was cut off in line {}, of which {} bytes are there", self.line, self.bytes)
+        write!(
+            f,
+            "the tape was cut off in line {}, of which {} bytes are there",
+            self.line, self.bytes
+        )
     }
 }
 
@@ -294,7 +303,11 @@ mod tests {
             Event::new(4, Layer::Other("new".into())),
         ];
         let mut bytes = Vec::new();
-        Header { tool: Some("tést".into()), ..Header::default() }.encode_into(&mut bytes);
+        Header {
+            tool: Some("tést".into()),
+            ..Header::default()
+        }
+        .encode_into(&mut bytes);
         for event in &events {
             event.encode_into(&mut bytes);
         }
@@ -311,7 +324,10 @@ mod tests {
             let complete = bytes[cut] == b'\n';
             assert_eq!(read, events[..(whole + usize::from(complete)).saturating_sub(1)], "{cut}");
             let begun = bytes[..cut].rsplit(|byte| *byte == b'\n').next().unwrap().len();
-            let expected = (begun > 0 && !complete).then_some(Cut { line: whole as u64 + 1, bytes: begun });
+            let expected = (begun > 0 && !complete).then_some(Cut {
+                line: whole as u64 + 1,
+                bytes: begun,
+            });
             assert_eq!(reported, expected, "{cut}");
         }
         assert_eq!(read(&bytes).unwrap(), (events, None));
@@ -323,13 +339,25 @@ mod tests {
         let good = "{\"t\":1,\"layer\":\"rf\"}\n";
         for (text, expected) in [
             (String::new(), "line 1, column 1 (byte 0): the file is empty; expected the header"),
-            ("MZ\u{0}\n".into(), "line 1, column 1 (byte 0): not a tape: expected value; expected the header of a tape"),
+            (
+                "MZ\u{0}\n".into(),
+                "line 1, column 1 (byte 0): not a tape: expected value; expected the header of a tape",
+            ),
             ("hello".into(), "line 1, column 1 (byte 0): not a tape: "),
             (good.into(), "line 1, column 20 (byte 19): not a tape: missing field `tape`"),
             ("{\"tape\":2}\n".into(), "invalid value: integer `2`, expected tape version 1"),
-            (format!("{header}{good}{{\"t\":x}}\n"), "line 3, column 6 (byte 37): expected value; expected one event"),
-            (format!("{header}{{\"t\":1}}"), "line 2, column 7 (byte 17): missing field `layer`; expected one event"),
-            (format!("{header}{{\"t\":1\n{good}"), "line 2, column 6 (byte 16): EOF while parsing an object"),
+            (
+                format!("{header}{good}{{\"t\":x}}\n"),
+                "line 3, column 6 (byte 37): expected value; expected one event",
+            ),
+            (
+                format!("{header}{{\"t\":1}}"),
+                "line 2, column 7 (byte 17): missing field `layer`; expected one event",
+            ),
+            (
+                format!("{header}{{\"t\":1\n{good}"),
+                "line 2, column 6 (byte 16): EOF while parsing an object",
+            ),
         ] {
             let error = read(text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(expected), "{text:?}: {error}");

@@ -15,8 +15,8 @@ use crate::event::{Direction, Event, Layer, Mask};
 use crate::extra::Extra;
 use crate::read::{Cut, ReadError, TapeReader};
 use drawing::Drawing;
-pub use style::Style;
 use style::Role;
+pub use style::Style;
 
 /// Which events are shown. Those that are not are still followed, because later ones are understood by them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,8 +29,7 @@ pub struct Filter {
 
 impl Filter {
     fn shows(&self, event: &Event) -> bool {
-        self.tap.is_none_or(|tap| event.tap == Some(tap))
-            && self.layer.as_ref().is_none_or(|layer| *layer == event.layer)
+        self.tap.is_none_or(|tap| event.tap == Some(tap)) && self.layer.as_ref().is_none_or(|layer| *layer == event.layer)
     }
 }
 
@@ -107,12 +106,7 @@ fn milliseconds(nanoseconds: i128) -> f64 {
 ///
 /// # Errors
 /// [`ShowError`]; what was understood before is in the output.
-pub fn text<R: BufRead, W: Write>(
-    mut tape: TapeReader<R>,
-    filter: &Filter,
-    style: Style,
-    out: &mut W,
-) -> Result<Option<Cut>, ShowError> {
+pub fn text<R: BufRead, W: Write>(mut tape: TapeReader<R>, filter: &Filter, style: Style, out: &mut W) -> Result<Option<Cut>, ShowError> {
     head(&tape, style, out)?;
     let mut decoder = Decoder::new();
     let mut counter = Counter::default();
@@ -219,7 +213,11 @@ fn write_line<W: Write>(line: &Line<'_>, style: Style, out: &mut W) -> io::Resul
     }
     if !event.mask.is_empty() {
         let kinds: Vec<_> = event.mask.iter().map(|mask| clean(&mask.kind)).collect();
-        writeln!(out, "{INDENT} {}", style.paint(Role::Faint, &format!("** masked: {}", kinds.join(", "))))?;
+        writeln!(
+            out,
+            "{INDENT} {}",
+            style.paint(Role::Faint, &format!("** masked: {}", kinds.join(", ")))
+        )?;
     }
     let fields = &line.decoded.fields;
     let width = fields.iter().map(|field| clean(&field.name).chars().count()).max();
@@ -240,11 +238,7 @@ fn write_line<W: Write>(line: &Line<'_>, style: Style, out: &mut W) -> io::Resul
 
 /// Two digits a byte, `**` where it is masked.
 fn digits(data: &[u8], masks: &[Mask]) -> Vec<String> {
-    let hidden = |at: usize| {
-        masks
-            .iter()
-            .any(|mask| at >= mask.offset && at - mask.offset < mask.length)
-    };
+    let hidden = |at: usize| masks.iter().any(|mask| at >= mask.offset && at - mask.offset < mask.length);
     let digit = |(at, byte): (usize, &u8)| match hidden(at) {
         true => "**".to_owned(),
         false => format!("{byte:02x}"),
@@ -254,9 +248,7 @@ fn digits(data: &[u8], masks: &[Mask]) -> Vec<String> {
 
 /// Text from a tape as it may be written to a terminal: what would move the cursor, or the reader's eye, is escaped.
 fn clean(text: &str) -> Cow<'_, str> {
-    let harmful = |c: char| {
-        c.is_control() || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
-    };
+    let harmful = |c: char| c.is_control() || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
     if !text.contains(harmful) {
         return Cow::Borrowed(text);
     }
@@ -274,11 +266,7 @@ fn clean(text: &str) -> Cow<'_, str> {
 ///
 /// # Errors
 /// [`ShowError`]; what was understood before is in the output.
-pub fn json<R: BufRead, W: Write>(
-    mut tape: TapeReader<R>,
-    filter: &Filter,
-    out: &mut W,
-) -> Result<Option<Cut>, ShowError> {
+pub fn json<R: BufRead, W: Write>(mut tape: TapeReader<R>, filter: &Filter, out: &mut W) -> Result<Option<Cut>, ShowError> {
     let mut header = Vec::new();
     tape.header().encode_into(&mut header);
     let header = header.trim_ascii_end().strip_prefix(b"{\"tape\":1");
@@ -301,7 +289,10 @@ pub fn json<R: BufRead, W: Write>(
     let end = JsonEnd {
         event: "end",
         shown,
-        cut: cut.map(|cut| JsonCut { line: cut.line, bytes: cut.bytes }),
+        cut: cut.map(|cut| JsonCut {
+            line: cut.line,
+            bytes: cut.bytes,
+        }),
     };
     object(&end, out)?;
     Ok(cut)
@@ -446,16 +437,37 @@ mod tests {
     #[test]
     fn filters_hide_but_do_not_forget() {
         let lines = concat!(
-            r#"{"t":1,"layer":"apdu","dir":"out","data":"00a4040007a000000087100200","tap":1}"#, "\n",
-            r#"{"t":2,"layer":"apdu","dir":"in","data":"9000","tap":1}"#, "\n",
-            r#"{"t":3,"layer":"chip","dir":"out","data":"00a40400","tap":2}"#, "\n",
-            r#"{"t":4,"layer":"apdu","dir":"out","data":"80880000","tap":2}"#, "\n",
+            r#"{"t":1,"layer":"chip","dir":"out","data":"00a4040007a000000087100200","tap":1}"#,
+            "\n",
+            r#"{"t":2,"layer":"chip","dir":"in","data":"9000","tap":1}"#,
+            "\n",
+            r#"{"t":3,"layer":"apdu","dir":"out","data":"00a40400","tap":2}"#,
+            "\n",
+            r#"{"t":4,"layer":"chip","dir":"out","data":"80880000","tap":2}"#,
+            "\n",
         );
-        let filter = Filter { tap: Some(2), layer: Some(Layer::Apdu) };
+        let filter = Filter {
+            tap: Some(2),
+            layer: Some(Layer::Chip),
+        };
         let (plain, objects) = shown(lines, &filter);
         assert!(!plain.contains("SELECT") && !plain.contains("tap 1"));
         assert!(plain.contains("AUTHENTICATE, USIM"), "{plain}");
         assert_eq!(objects.lines().count(), 3);
+    }
+
+    #[test]
+    fn a_new_tap_is_a_new_card() {
+        let lines = concat!(
+            r#"{"t":1,"layer":"apdu","dir":"out","data":"00a4040007a000000087100200","tap":1}"#,
+            "\n",
+            r#"{"t":2,"layer":"apdu","dir":"in","data":"9000","tap":1}"#,
+            "\n",
+            r#"{"t":3,"layer":"apdu","dir":"out","data":"80880000","tap":2}"#,
+            "\n",
+        );
+        let (plain, _) = shown(lines, &Filter::default());
+        assert!(plain.contains("AUTHENTICATE, challenge-response"), "{plain}");
     }
 
     #[test]

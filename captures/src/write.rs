@@ -70,11 +70,7 @@ impl TapeWriter {
                 _ => CreateError::Io { path, source },
             }
         };
-        let file = OpenOptions::new()
-            .append(true)
-            .create_new(true)
-            .open(path)
-            .map_err(fail)?;
+        let file = OpenOptions::new().append(true).create_new(true).open(path).map_err(fail)?;
         Self::with_sink(file, header).map_err(fail)
     }
 }
@@ -121,9 +117,10 @@ impl<W: Write> TapeWriter<W> {
         nanoseconds(self.epoch.elapsed())
     }
 
-    /// What is written from now on belongs to tap `number`, counted from 1.
-    pub const fn tap(&mut self, number: u64) {
+    /// What is written from now on belongs to tap `number`, counted from 1, and to a card on which nothing is selected.
+    pub fn tap(&mut self, number: u64) {
         self.tap = Some(number);
+        self.apdu.reset();
     }
 
     /// Writes an event. Without a tap it gets the current one; bytes of layers `apdu` and `chip` are masked.
@@ -145,7 +142,11 @@ impl<W: Write> TapeWriter<W> {
             };
             crate::mask::blank(data, spans);
             for Span { offset, length, kind } in spans.iter().copied() {
-                let mask = Mask { offset, length, kind: kind.into() };
+                let mask = Mask {
+                    offset,
+                    length,
+                    kind: kind.into(),
+                };
                 if !event.mask.contains(&mask) {
                     event.mask.push(mask);
                 }
@@ -215,15 +216,7 @@ impl<W: Write> TapeWriter<W> {
 }
 
 /// Appends a line with bytes, masked.
-fn bytes_line(
-    t: u64,
-    layer: &Layer,
-    dir: Direction,
-    data: &[u8],
-    tap: Option<u64>,
-    spans: &[Span],
-    out: &mut Vec<u8>,
-) {
+fn bytes_line(t: u64, layer: &Layer, dir: Direction, data: &[u8], tap: Option<u64>, spans: &[Span], out: &mut Vec<u8>) {
     let start = out.len();
     line_start(t, layer, Some(dir), Some(data), tap, out);
     if !spans.is_empty() {
@@ -340,7 +333,11 @@ mod tests {
 
     impl Disk {
         fn with_room(room: usize) -> Self {
-            Self { bytes: Vec::new(), room, writes: 0 }
+            Self {
+                bytes: Vec::new(),
+                room,
+                writes: 0,
+            }
         }
     }
 

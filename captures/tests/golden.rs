@@ -2,6 +2,8 @@
 //!
 //! `TAPDOOR_BLESS=1 cargo test -p tapdoor-captures --test golden` writes the files anew; read the difference before you commit it.
 
+#![allow(clippy::unwrap_used)] // the lint's exception for tests does not reach helper functions here
+
 use std::fs;
 use std::path::PathBuf;
 
@@ -35,7 +37,10 @@ fn text(name: &str, filter: &Filter, style: Style) -> Vec<u8> {
 
 #[test]
 fn text_of_a_challenge_response_tape() {
-    compare("challenge-response.txt", &text("challenge-response.tape", &Filter::default(), Style::Plain));
+    compare(
+        "challenge-response.txt",
+        &text("challenge-response.tape", &Filter::default(), Style::Plain),
+    );
 }
 
 #[test]
@@ -49,7 +54,10 @@ fn one_tap_and_one_layer() {
         tap: Some(1),
         layer: Some(Layer::Chip),
     };
-    compare("challenge-response-chip.txt", &text("challenge-response.tape", &filter, Style::Plain));
+    compare(
+        "challenge-response-chip.txt",
+        &text("challenge-response.tape", &filter, Style::Plain),
+    );
 }
 
 #[test]
@@ -105,6 +113,10 @@ fn masking_twice_is_masking_once() {
             Some(tapdoor_captures::Direction::Out) => masker.command(data),
             _ => masker.response(data),
         };
-        assert!(spans.iter().all(|span| data[span.offset..][..span.length].iter().all(|byte| *byte == 0)));
+        assert!(
+            spans
+                .iter()
+                .all(|span| data[span.offset..][..span.length].iter().all(|byte| *byte == 0))
+        );
     }
 }

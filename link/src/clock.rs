@@ -89,9 +89,7 @@ impl ManualClock {
         let add = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let _ = self
             .nanoseconds
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
-                Some(now.saturating_add(add))
-            });
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| Some(now.saturating_add(add)));
     }
 }
 

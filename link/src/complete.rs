@@ -49,12 +49,7 @@ impl<L: CardLink> Complete<L> {
     }
 
     /// Sends `command` in parts of at most `max_data` bytes; gives the part that was answered last.
-    fn send_chain<'a>(
-        &mut self,
-        command: Command<'a>,
-        max_data: usize,
-        response: &mut Vec<u8>,
-    ) -> Result<Command<'a>, LinkError> {
+    fn send_chain<'a>(&mut self, command: Command<'a>, max_data: usize, response: &mut Vec<u8>) -> Result<Command<'a>, LinkError> {
         let mut last = command;
         for part in command.split(max_data) {
             part.encode_into(&mut self.command).map_err(|error| {
@@ -94,9 +89,7 @@ impl<L: CardLink> Complete<L> {
         let logical = Command::parse(command).ok().filter(|c| !c.is_chained());
         let limits = self.link.limits();
         let last = match logical {
-            Some(logical) if !fits(command, &logical, limits) => {
-                self.send_chain(logical, max_data(limits), response)?
-            }
+            Some(logical) if !fits(command, &logical, limits) => self.send_chain(logical, max_data(limits), response)?,
             Some(logical) => {
                 self.link.transmit(command, response)?;
                 logical
@@ -200,9 +193,7 @@ mod tests {
 
     #[test]
     fn a_card_that_goes_in_the_middle_leaves_nothing() {
-        let card = Scripted::new()
-            .answer([1, 2, 0x61, 0x10])
-            .fail(LinkErrorKind::CardGone);
+        let card = Scripted::new().answer([1, 2, 0x61, 0x10]).fail(LinkErrorKind::CardGone);
         let error = run(card, &READ).0.unwrap_err();
         assert_eq!(error.kind, LinkErrorKind::CardGone);
         assert_eq!(error.command.unwrap()[1], 0xC0, "the command that failed");
@@ -249,9 +240,7 @@ mod tests {
         assert_eq!(response.unwrap(), [9, 0x90, 0x00]);
         // And stays what it is on a link that carries it.
         let bytes = extended.encode().unwrap();
-        let card = Scripted::new()
-            .with_limits(Limits::EXTENDED)
-            .expect(bytes.clone(), [9, 0x90, 0x00]);
+        let card = Scripted::new().with_limits(Limits::EXTENDED).expect(bytes.clone(), [9, 0x90, 0x00]);
         assert!(run(card, &bytes).0.is_ok());
     }
 

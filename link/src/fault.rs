@@ -118,9 +118,7 @@ impl FaultPlan {
     /// No faults.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            entries: Vec::new(),
-        }
+        Self { entries: Vec::new() }
     }
 
     /// Adds a fault at an exchange, counted from 1.
@@ -145,13 +143,10 @@ impl FaultPlan {
 
 impl fmt::Display for FaultPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.entries
-            .iter()
-            .enumerate()
-            .try_for_each(|(index, (exchange, fault))| {
-                let comma = if index == 0 { "" } else { "," };
-                write!(f, "{comma}{exchange}:{fault}")
-            })
+        self.entries.iter().enumerate().try_for_each(|(index, (exchange, fault))| {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}{exchange}:{fault}")
+        })
     }
 }
 
@@ -186,9 +181,7 @@ impl FromStr for FaultPlan {
 }
 
 fn parse_entry(entry: &str) -> Result<(u64, Fault), &'static str> {
-    let (exchange, fault) = entry
-        .split_once(':')
-        .ok_or("expected EXCHANGE:FAULT, as in 2:tear")?;
+    let (exchange, fault) = entry.split_once(':').ok_or("expected EXCHANGE:FAULT, as in 2:tear")?;
     let exchange = match exchange.trim().parse() {
         Ok(0) | Err(_) => return Err("expected the number of an exchange, from 1, before the colon"),
         Ok(exchange) => exchange,
@@ -219,9 +212,7 @@ fn parse_entry(entry: &str) -> Result<(u64, Fault), &'static str> {
             len: number("expected a length in bytes, as in truncate=5")?,
         },
         "replace" => Fault::Replace {
-            bytes: value
-                .and_then(unhex)
-                .ok_or("expected hexadecimal bytes, as in replace=6a82")?,
+            bytes: value.and_then(unhex).ok_or("expected hexadecimal bytes, as in replace=6a82")?,
         },
         "delay" => Fault::Delay(
             value
@@ -229,9 +220,7 @@ fn parse_entry(entry: &str) -> Result<(u64, Fault), &'static str> {
                 .ok_or("expected a time with its unit, as in delay=50ms, delay=200us or delay=2s")?,
         ),
         _ => {
-            return Err(
-                "no such fault; one of drop-command, drop-answer, tear, corrupt, truncate, replace, duplicate, delay",
-            );
+            return Err("no such fault; one of drop-command, drop-answer, tear, corrupt, truncate, replace, duplicate, delay");
         }
     };
     Ok((exchange, fault))
@@ -243,8 +232,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
         .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))
         .collect::<Option<_>>()?;
     let (pairs, rest) = digits.as_chunks::<2>();
-    rest.is_empty()
-        .then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
+    rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
 }
 
 fn duration(text: &str) -> Option<Duration> {
@@ -371,11 +359,7 @@ impl<L: CardLink> CardLink for Faulty<L> {
             }
         }
         match response.len() {
-            0 | 1 => fail(
-                response,
-                LinkErrorKind::Malformed,
-                "the answer was shorter than a status word",
-            ),
+            0 | 1 => fail(response, LinkErrorKind::Malformed, "the answer was shorter than a status word"),
             _ => Ok(()),
         }
     }

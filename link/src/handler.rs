@@ -100,10 +100,7 @@ impl<L: fmt::Debug> fmt::Debug for ApduHandler<L> {
 
 impl<L: CardLink, Ctx> HandlerInCtx<Ctx> for ApduHandler<L> {
     fn handle_in_ctx(&self, _ctx: Ctx, command: &[u8], response: &mut [u8]) -> apdu_core::Result {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .handle(command, response)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).handle(command, response)
     }
 }
 

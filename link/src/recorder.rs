@@ -68,15 +68,11 @@ impl<O: Observer> Observer for Option<O> {
 /// Shared: several links onto one tape.
 impl<O: Observer + ?Sized> Observer for Arc<Mutex<O>> {
     fn exchange(&mut self, exchange: &Exchange<'_>) {
-        self.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .exchange(exchange);
+        self.lock().unwrap_or_else(PoisonError::into_inner).exchange(exchange);
     }
 
     fn take_error(&mut self) -> Option<Box<dyn Error + Send + Sync>> {
-        self.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take_error()
+        self.lock().unwrap_or_else(PoisonError::into_inner).take_error()
     }
 }
 
@@ -98,11 +94,7 @@ impl<L: CardLink, O: Observer> Recorder<L, O> {
 impl<L, O, C> Recorder<L, O, C> {
     /// With a clock of your own.
     pub const fn with_clock(link: L, observer: O, clock: C) -> Self {
-        Self {
-            link,
-            observer,
-            clock,
-        }
+        Self { link, observer, clock }
     }
 
     /// The observer, for instance to ask it for its [failure](Observer::take_error).
@@ -184,10 +176,7 @@ mod tests {
         assert_eq!((error.kind, error.layer), (LinkErrorKind::CardGone, "script"));
         assert_eq!(
             link.observer_mut().seen,
-            [
-                (0, 5, vec![1], Ok(vec![0x90, 0x00])),
-                (5, 7, vec![2], Err(LinkErrorKind::CardGone)),
-            ]
+            [(0, 5, vec![1], Ok(vec![0x90, 0x00])), (5, 7, vec![2], Err(LinkErrorKind::CardGone)),]
         );
     }
 

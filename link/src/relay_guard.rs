@@ -160,9 +160,8 @@ impl<L, C: Clock> RelayGuard<L, C> {
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         let now = self.paused_at.unwrap_or_else(|| self.clock.now());
-        self.started.map_or(Duration::ZERO, |started| {
-            now.saturating_sub(started).saturating_sub(self.excluded)
-        })
+        self.started
+            .map_or(Duration::ZERO, |started| now.saturating_sub(started).saturating_sub(self.excluded))
     }
 
     /// What was exceeded in this tap, in order; the tap's own cap at most once.
@@ -203,10 +202,7 @@ impl<L, C: Clock> RelayGuard<L, C> {
     /// Judges the exchange that has just been answered; gives what to refuse it for.
     fn judge(&mut self, command: &[u8], took: Duration) -> Option<Warning> {
         let mut header = [0; 4];
-        header
-            .iter_mut()
-            .zip(command)
-            .for_each(|(to, from)| *to = *from);
+        header.iter_mut().zip(command).for_each(|(to, from)| *to = *from);
         let warning = |scope, measured, cap| Warning {
             exchange: self.exchange,
             header,
@@ -215,8 +211,7 @@ impl<L, C: Clock> RelayGuard<L, C> {
             cap,
         };
         let elapsed = self.elapsed();
-        let answer = (took > self.answer_cap)
-            .then(|| warning(Scope::Answer, took, self.answer_cap));
+        let answer = (took > self.answer_cap).then(|| warning(Scope::Answer, took, self.answer_cap));
         let tap = (elapsed > self.tap_cap).then(|| warning(Scope::Tap, elapsed, self.tap_cap));
         if let Some(answer) = answer {
             self.keep(answer);
@@ -275,11 +270,9 @@ mod tests {
 
     fn guard(times: &[u64]) -> (Guard, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::new());
-        let card = times
-            .iter()
-            .fold(Scripted::new().on(clock.clone()), |card, time| {
-                card.answer([0x90, 0x00]).taking(ms(*time))
-            });
+        let card = times.iter().fold(Scripted::new().on(clock.clone()), |card, time| {
+            card.answer([0x90, 0x00]).taking(ms(*time))
+        });
         (RelayGuard::with_clock(card, clock.clone()), clock)
     }
 
@@ -356,10 +349,7 @@ mod tests {
     #[test]
     fn the_links_own_error_goes_before_the_guards() {
         let clock = Arc::new(ManualClock::new());
-        let card = Scripted::new()
-            .on(clock.clone())
-            .fail(LinkErrorKind::CardGone)
-            .taking(ms(5000));
+        let card = Scripted::new().on(clock.clone()).fail(LinkErrorKind::CardGone).taking(ms(5000));
         let mut guard = RelayGuard::with_clock(card, clock).with_mode(Mode::Refuse);
         assert_eq!(tap(&mut guard), Err(LinkErrorKind::CardGone));
         assert_eq!(guard.warnings().len(), 2);

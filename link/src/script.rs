@@ -134,11 +134,7 @@ impl CardLink for Scripted {
         if let Some(expected) = &step.command
             && expected != command
         {
-            let detail = format!(
-                "exchange {number}: expected {}, got {}",
-                hex(expected),
-                hex(command)
-            );
+            let detail = format!("exchange {number}: expected {}, got {}", hex(expected), hex(command));
             return fail(LinkErrorKind::Malformed, detail);
         }
         if let Some(clock) = &self.clock {
@@ -194,14 +190,9 @@ mod tests {
 
     #[test]
     fn failures_stand_where_they_were_put() {
-        let mut card = Scripted::new()
-            .fail(LinkErrorKind::Busy)
-            .answer([0x90, 0x00]);
+        let mut card = Scripted::new().fail(LinkErrorKind::Busy).answer([0x90, 0x00]);
         let mut response = Vec::new();
-        assert_eq!(
-            card.transmit(&[0], &mut response).unwrap_err().kind,
-            LinkErrorKind::Busy
-        );
+        assert_eq!(card.transmit(&[0], &mut response).unwrap_err().kind, LinkErrorKind::Busy);
         assert!(card.transmit(&[0], &mut response).is_ok());
     }
 }

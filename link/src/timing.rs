@@ -166,10 +166,7 @@ mod tests {
     #[test]
     fn paused_time_is_excluded() {
         let clock = Arc::new(ManualClock::new());
-        let card = Scripted::new()
-            .on(clock.clone())
-            .answer([0x90, 0x00])
-            .taking(ms(7));
+        let card = Scripted::new().on(clock.clone()).answer([0x90, 0x00]).taking(ms(7));
         let mut link = Timed::with_clock(card, clock.clone());
         clock.advance(ms(1));
         link.pause();

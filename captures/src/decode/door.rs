@@ -110,8 +110,7 @@ pub(super) fn begin(data: View<'_>) -> Vec<Field> {
 }
 
 fn time(seconds: u32) -> String {
-    jiff::Timestamp::from_second(seconds.into())
-        .map_or_else(|_| seconds.to_string(), |time| time.to_string())
+    jiff::Timestamp::from_second(seconds.into()).map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }
 
 /// An R-APDU inside NEXT or REQUEST.

@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::style::{Role, Style};
 use super::clean;
+use super::style::{Role, Style};
 use crate::decode::Decoded;
 use crate::event::{Direction, Event, Layer};
 

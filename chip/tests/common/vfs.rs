@@ -489,7 +489,8 @@ unsafe extern "C" fn access(_: *mut ffi::sqlite3_vfs, path: *const c_char, _: c_
     // SAFETY: SQLite's names are C strings, and `out` is its variable.
     unsafe {
         *out = match locate(path) {
-            Some((medium, name)) => c_int::from(medium.lock().unwrap().files.get(&name).is_some_and(|f| f.live.is_some())),
+            // An empty file does not count, as in the Unix layer.
+            Some((medium, name)) => c_int::from(medium.lock().unwrap().files.get(&name).is_some_and(|f| f.live.as_ref().is_some_and(|c| !c.is_empty()))),
             None => 0,
         };
     }

@@ -20,6 +20,11 @@ pub trait Card: Send {
     ///
     /// A response that is left empty says that the card left the field in the middle of the command.
     fn process(&mut self, command: &[u8], response: &mut Vec<u8>);
+
+    /// Whether the card leaves the field now that its answer is out, to come back a little later: the next tap of a phone that taps by itself.
+    fn is_leaving(&mut self) -> bool {
+        false
+    }
 }
 
 impl<C: Card + ?Sized> Card for &mut C {
@@ -42,6 +47,10 @@ impl<C: Card + ?Sized> Card for &mut C {
     fn process(&mut self, command: &[u8], response: &mut Vec<u8>) {
         (**self).process(command, response);
     }
+
+    fn is_leaving(&mut self) -> bool {
+        (**self).is_leaving()
+    }
 }
 
 impl<C: Card + ?Sized> Card for Box<C> {
@@ -63,5 +72,9 @@ impl<C: Card + ?Sized> Card for Box<C> {
 
     fn process(&mut self, command: &[u8], response: &mut Vec<u8>) {
         (**self).process(command, response);
+    }
+
+    fn is_leaving(&mut self) -> bool {
+        (**self).is_leaving()
     }
 }

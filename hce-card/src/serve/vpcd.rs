@@ -54,7 +54,7 @@ pub enum ServeEvent<'a> {
     PowerOff,
     /// The reader resets the card.
     Reset,
-    /// The card left the field in the middle of a command.
+    /// The card left the field, in the middle of a command or behind its answer.
     CardLeft,
     /// The peer broke the protocol or the connection; the text says how.
     PeerError(&'a io::Error),
@@ -331,6 +331,7 @@ impl Connection {
             }
             while let Some(body) = self.frames.message() {
                 begun = None;
+                let mut leaving = false;
                 self.response.clear();
                 match Request::parse(body) {
                     Request::Empty | Request::Unknown(_) => continue,
@@ -361,6 +362,7 @@ impl Connection {
                             self.response.clear();
                             self.response.extend_from_slice(&NO_DIAGNOSIS);
                         }
+                        leaving = card.is_leaving();
                     }
                 }
                 if !encode(&self.response, &mut self.out) {
@@ -368,6 +370,10 @@ impl Connection {
                     let _ = encode(&NO_DIAGNOSIS, &mut self.out);
                 }
                 stream.write_all(&self.out)?;
+                if leaving {
+                    observe(ServeEvent::CardLeft);
+                    return Ok(End::CardLeft);
+                }
             }
             if !self.frames.is_empty() && begun.get_or_insert_with(Instant::now).elapsed() > MESSAGE_TIMEOUT {
                 return Err(late());

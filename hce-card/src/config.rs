@@ -1,0 +1,228 @@
+//! phone.toml: which phone this is, and what its chip holds.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use tapdoor_chip::personalise::Secret;
+use tapdoor_chip::{Application, Personalisation};
+use tapdoor_config::{ConfigError, Field, File};
+use tapdoor_protocol::aid::Aid;
+use tapdoor_protocol::aka::Algorithm;
+use tapdoor_protocol::aka::profile_u::{Profile, encode_iccid, encode_imsi};
+use tapdoor_protocol::challenge_response::lock::USER_AUTHENTICATED;
+use tapdoor_protocol::door::keys;
+use tapdoor_protocol::identity::{Identity, IdentityKind};
+use tapdoor_protocol::ids::PhoneId;
+
+use crate::laboratory::{Laboratory, Switch};
+
+/// A whole phone.toml, checked.
+#[derive(Debug)]
+pub struct PhoneConfig {
+    /// Which phone.
+    pub id: PhoneId,
+    /// Its chip's store.
+    pub store: PathBuf,
+    /// What the chip is filled with.
+    pub personalisation: Personalisation,
+    /// The same with wrong keys for locks, for the laboratory's switch.
+    pub wrong: Personalisation,
+    /// Switches that are on.
+    pub laboratory: Laboratory,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Raw {
+    id: Field,
+    store: Option<String>,
+    k_ph: Field,
+    #[serde(default)]
+    user_authenticated: bool,
+    applications: Option<Vec<Field>>,
+    #[serde(default)]
+    aids: RawAids,
+    identity: Option<RawIdentity>,
+    usim: Option<RawUsim>,
+    #[serde(default)]
+    laboratory: RawLaboratory,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawAids {
+    challenge_response: Option<Field>,
+    aka: Option<Field>,
+    identity: Option<Field>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawIdentity {
+    kind: Field,
+    digits: Field,
+    k_agent: Field,
+    server_key: Field,
+    #[serde(default)]
+    plain: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawUsim {
+    aid: Option<Field>,
+    iccid: Field,
+    imsi: Field,
+    algorithm: Option<Field>,
+    k: Field,
+    opc: Field,
+    pin: Option<Field>,
+    #[serde(default)]
+    kc: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawLaboratory {
+    #[serde(default)]
+    switches: Vec<Field>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Program {
+    ChallengeResponse,
+    Aka,
+    Identity,
+}
+
+const PROGRAMS: [(&str, Program); 3] =
+    [("challenge-response", Program::ChallengeResponse), ("aka", Program::Aka), ("identity", Program::Identity)];
+
+impl PhoneConfig {
+    /// Reads and checks a phone.toml.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming file, line and field.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let (file, raw) = File::load(path)?;
+        Self::check(&file, path, &raw)
+    }
+
+    /// The same from text.
+    ///
+    /// # Errors
+    /// As [`PhoneConfig::load`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let (file, raw) = File::parse(path, text.to_owned())?;
+        Self::check(&file, path, &raw)
+    }
+
+    fn check(file: &File, path: &Path, raw: &Raw) -> Result<Self, ConfigError> {
+        let id: PhoneId = file.value(&raw.id)?;
+        let k_ph = file.key::<16>(&raw.k_ph)?;
+        let mut bent = k_ph.clone();
+        bent[0] ^= 1;
+        let k_id = keys::recognition(&k_ph);
+        let programs = match &raw.applications {
+            Some(words) => {
+                let mut programs = Vec::with_capacity(words.len());
+                for word in words {
+                    let program = file.word(word, &PROGRAMS)?;
+                    if programs.contains(&program) {
+                        return Err(file.error(&word.span(), "is there twice; each must be unique"));
+                    }
+                    programs.push(program);
+                }
+                programs
+            }
+            None => PROGRAMS.map(|(_, program)| program).to_vec(),
+        };
+        let identity = raw.identity.as_ref().map(|raw| identity(file, raw)).transpose()?;
+        let usim = raw.usim.as_ref().map(|raw| usim(file, raw)).transpose()?;
+        let aid = |field: &Option<Field>, default| field.as_ref().map_or(Ok(default), |f| file.value::<Aid>(f));
+        let aids = [
+            aid(&raw.aids.challenge_response, Aid::CHALLENGE_RESPONSE)?,
+            aid(&raw.aids.aka, Aid::AKA)?,
+            aid(&raw.aids.identity, Aid::IDENTITY)?,
+        ];
+        let flags = if raw.user_authenticated { USER_AUTHENTICATED } else { 0 };
+        let fill = |k_ph: &[u8; 16]| {
+            let (k_ph, k_id) = (Secret::new(k_ph.to_vec()), Secret::new(k_id.to_vec()));
+            let mut applications: Vec<Application> = programs
+                .iter()
+                .map(|program| match program {
+                    Program::ChallengeResponse => Application::challenge_response(aids[0], id, flags, k_ph.clone(), k_id.clone()),
+                    Program::Aka => Application::aka(aids[1], id, k_ph.clone(), k_id.clone()),
+                    Program::Identity => Application::identity(aids[2], identity.as_ref().map(|(i, agent)| (i, agent.clone()))),
+                })
+                .collect();
+            applications.extend(usim.clone());
+            Personalisation { applications, ..Personalisation::default() }
+        };
+        let mut laboratory = Laboratory::default();
+        for switch in &raw.laboratory.switches {
+            laboratory.set(file.value::<Switch>(switch)?);
+        }
+        let (personalisation, wrong) = (fill(&k_ph), fill(&bent));
+        personalisation.check().map_err(|e| file.error_in_file(e.to_string()))?;
+        Ok(Self {
+            id,
+            store: raw.store.as_deref().map_or_else(|| path.with_extension("chip"), |s| file.resolve(s)),
+            personalisation,
+            wrong,
+            laboratory,
+        })
+    }
+}
+
+fn identity(file: &File, raw: &RawIdentity) -> Result<(Identity, Secret), ConfigError> {
+    let kinds = [("imei", IdentityKind::Imei), ("iccid", IdentityKind::Iccid), ("imsi", IdentityKind::Imsi), ("msisdn", IdentityKind::Msisdn)];
+    let digits = raw.digits.get_ref().clone();
+    if digits.is_empty() || digits.len() > 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(file.error(&raw.digits.span(), "must have 1 to 20 decimal digits"));
+    }
+    let server = file.bytes(&raw.server_key)?.to_vec();
+    if !matches!((server.len(), server.first()), (33, Some(2 | 3)) | (65, Some(4))) {
+        return Err(file.error(&raw.server_key.span(), "must be a P-256 public key, SEC1: 33 bytes from 02 or 03, or 65 from 04"));
+    }
+    let agent = Secret::new(file.key::<16>(&raw.k_agent)?.to_vec());
+    Ok((Identity { kind: file.word(&raw.kind, &kinds)?, digits, server, plain: raw.plain }, agent))
+}
+
+fn usim(file: &File, raw: &RawUsim) -> Result<Application, ConfigError> {
+    let algorithms = [("milenage", Algorithm::Milenage), ("tuak", Algorithm::Tuak)];
+    let algorithm = raw.algorithm.as_ref().map_or(Ok(Algorithm::Milenage), |f| file.word(f, &algorithms))?;
+    if encode_imsi(raw.imsi.get_ref()).is_none() {
+        return Err(file.error(&raw.imsi.span(), "an IMSI has 1 to 15 decimal digits"));
+    }
+    if encode_iccid(raw.iccid.get_ref()).is_none() {
+        return Err(file.error(&raw.iccid.span(), "an ICCID has 18 to 20 decimal digits"));
+    }
+    if let Some(pin) = &raw.pin
+        && !((4..=8).contains(&pin.get_ref().len()) && pin.get_ref().bytes().all(|b| b.is_ascii_digit()))
+    {
+        return Err(file.error(&pin.span(), "must have 4 to 8 digits"));
+    }
+    let (k, operator): (&[usize], usize) = match algorithm {
+        Algorithm::Milenage => (&[16], 16),
+        Algorithm::Tuak => (&[16, 32], 32),
+    };
+    let mut key = file.bytes(&raw.k)?.to_vec();
+    if !k.contains(&key.len()) {
+        return Err(file.error(&raw.k.span(), format!("K of {} has {k:?} bytes, but this has {}", algorithm.name(), key.len())));
+    }
+    let opc = file.bytes(&raw.opc)?;
+    if opc.len() != operator {
+        return Err(file.error(&raw.opc.span(), format!("must have {operator} bytes, but has {}", opc.len())));
+    }
+    key.extend_from_slice(&opc);
+    let profile = Profile {
+        algorithm,
+        iccid: raw.iccid.get_ref().clone(),
+        imsi: raw.imsi.get_ref().clone(),
+        pin: raw.pin.as_ref().map(|p| p.get_ref().clone()),
+        kc: raw.kc,
+    };
+    let aid = raw.aid.as_ref().map_or(Ok(Aid::USIM), |f| file.value(f))?;
+    Ok(Application::usim(aid, &profile, Secret::new(key)))
+}
