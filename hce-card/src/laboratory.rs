@@ -8,7 +8,7 @@ use tapdoor_protocol::aid::Aid;
 /// One switch, as it is written after `--lab` and in phone.toml.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Switch {
-    /// `missing`: no door application at all; `missing=NAME` or `missing=AID`: not this one.
+    /// `missing` or `missing-app`: no door application at all; `missing=NAME` or `missing=AID`: not this one.
     Missing(Option<Aid>),
     /// `wrong-key`: recognised, but all that is derived for locks is wrong.
     WrongKey,
@@ -42,7 +42,7 @@ impl FromStr for Switch {
             Some(_) => Err(bad()),
         };
         Ok(match (name, value) {
-            ("missing", None) => Self::Missing(None),
+            ("missing" | "missing-app", None) => Self::Missing(None),
             ("missing", Some("challenge-response")) => Self::Missing(Some(Aid::CHALLENGE_RESPONSE)),
             ("missing", Some("aka")) => Self::Missing(Some(Aid::AKA)),
             ("missing", Some("identity")) => Self::Missing(Some(Aid::IDENTITY)),

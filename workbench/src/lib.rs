@@ -1,1 +1,23 @@
-//! placeholder
+//! What composes lock and phone.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`site`] | a site: its key, its lock, its phones, as keys and as configuration files |
+//! | [`init`] | a working set of files in a new folder |
+//! | [`open`] | READER of the command line: which source of cards |
+//! | [`sim`] | a phone in the same process |
+//! | [`replay`] | the card side of a recorded tape |
+//! | [`demo`] | the whole story in one process |
+//! | [`bench`] | measurements |
+
+pub mod bench;
+pub mod demo;
+pub mod init;
+pub mod open;
+pub mod replay;
+pub mod sim;
+pub mod site;
+
+pub use open::{OpenError, ReaderSpec};
+pub use sim::SimSource;
+pub use site::Site;

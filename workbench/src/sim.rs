@@ -1,0 +1,99 @@
+//! A phone in the same process, as a source of cards.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tapdoor_hce_card::serve::Card;
+use tapdoor_hce_card::{Phone, PhoneLink};
+use tapdoor_link::stop::Stop;
+use tapdoor_link::{FaultPlan, Faulty};
+use tapdoor_reader::source::{CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError};
+
+/// A phone that is shared between the source and whoever changes its switches.
+#[derive(Clone)]
+pub struct SharedPhone(Arc<Mutex<Phone>>);
+
+impl SharedPhone {
+    /// Shares a phone.
+    #[must_use]
+    pub fn new(phone: Phone) -> Self {
+        Self(Arc::new(Mutex::new(phone)))
+    }
+
+    /// The phone, for as long as the guard lives.
+    pub fn lock(&self) -> MutexGuard<'_, Phone> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Card for SharedPhone {
+    fn power_on(&mut self) {
+        self.lock().power_on();
+    }
+
+    fn power_off(&mut self) {
+        self.lock().power_off();
+    }
+
+    fn reset(&mut self) {
+        self.lock().reset();
+    }
+
+    fn atr(&self) -> &[u8] {
+        &ATR
+    }
+
+    fn process(&mut self, command: &[u8], response: &mut Vec<u8>) {
+        self.lock().process(command, response);
+    }
+
+    fn is_leaving(&mut self) -> bool {
+        self.lock().is_leaving()
+    }
+}
+
+const ATR: [u8; 5] = [0x3B, 0x80, 0x80, 0x01, 0x01];
+
+/// A phone that taps again and again.
+pub struct SimSource {
+    phone: SharedPhone,
+    plan: FaultPlan,
+    pause: Duration,
+}
+
+impl SimSource {
+    /// Taps of this phone, with `pause` between them.
+    #[must_use]
+    pub fn new(phone: SharedPhone, pause: Duration) -> Self {
+        Self { phone, plan: FaultPlan::default(), pause }
+    }
+
+    /// The same with faults on the link of each tap.
+    #[must_use]
+    pub fn with_faults(mut self, plan: FaultPlan) -> Self {
+        self.plan = plan;
+        self
+    }
+}
+
+impl CardSource for SimSource {
+    fn describe(&self) -> ReaderInfo {
+        ReaderInfo { name: "simulated phone".into(), driver: "sim", firmware: None, mode: "sim", is_acr122: false }
+    }
+
+    fn wait_card(&mut self, stop: &Stop) -> Result<Session, SourceError> {
+        if stop.is_stopped() {
+            return Err(SourceError::cancelled("sim"));
+        }
+        let link = PhoneLink::new(self.phone.clone());
+        let link: Box<dyn tapdoor_link::CardLink + Send> =
+            if self.plan.is_empty() { Box::new(link) } else { Box::new(Faulty::new(link, self.plan.clone())) };
+        Ok(Session { link, atr: Some(ATR.to_vec()), protocol: Protocol::T1, hold: Hold::Exclusive })
+    }
+
+    fn wait_removal(&mut self, stop: &Stop) -> Result<(), SourceError> {
+        if stop.sleep(self.pause) { Err(SourceError::cancelled("sim")) } else { Ok(()) }
+    }
+
+    fn set_observer(&mut self, _observer: Observer) {}
+}
