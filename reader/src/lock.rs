@@ -173,6 +173,11 @@ impl Lock {
         tap
     }
 
+    /// The authentication alone, at a clock of the caller's: no door, no CONTROL FLOW, no record. For simulations and measurements.
+    pub fn tap_at(&mut self, phone: &mut dyn CardLink, clock: u32, pause: &mut tap::Pause<'_>) -> Tap {
+        tap::run(&self.config, &mut Control::new(ChipLink::new(&mut self.chip)), phone, clock, pause)
+    }
+
     fn note(&self, tap: &Tap) {
         let Some(tape) = &self.tape else { return };
         let mut tape = tape.lock();
