@@ -182,13 +182,13 @@ const SCENES: [(&str, &str, TapVerdict, Scene); 9] = [
         let before = stage.tap(&mut lock, &mut phone);
         drop(lock);
         let mut ended = stage.listed();
-        ended.iter_mut().for_each(|entry| entry.not_after = 1);
+        ended.iter_mut().for_each(|entry| entry.not_after = tapdoor_reader::lock::now().saturating_sub(60));
         let mut lock = stage.lock(&[Method::ChallengeResponse], Algorithm::Milenage, ended)?;
         let mut found = Found::of(stage.tap(&mut lock, &mut phone), Some(Reason::NotEntitled), Some(1));
         found.ok &= before.verdict == TapVerdict::Open;
         Ok(found)
     }),
-    ("replayed-tape", "the recorded tap of the first scene, played back to a lock that saw it", TapVerdict::Refused, |stage| {
+    ("replayed-tape", "a recorded tap, played back to the lock that saw it", TapVerdict::Refused, |stage| {
         let tape = stage.folder.join("replay.tape");
         let list = stage.listed();
         let mut lock = stage.lock(&[Method::ChallengeResponse], Algorithm::Milenage, list)?;

@@ -89,7 +89,7 @@ impl CardLink for TapeLink {
 
 impl CardSource for TapeSource {
     fn describe(&self) -> ReaderInfo {
-        ReaderInfo { name: self.name.clone(), driver: "tape", firmware: None, mode: "sim", is_acr122: false }
+        ReaderInfo { name: self.name.clone(), driver: "tape", firmware: None, mode: "sim", listen: None, is_acr122: false }
     }
 
     fn wait_card(&mut self, stop: &Stop) -> Result<Session, SourceError> {

@@ -78,7 +78,7 @@ impl SimSource {
 
 impl CardSource for SimSource {
     fn describe(&self) -> ReaderInfo {
-        ReaderInfo { name: "simulated phone".into(), driver: "sim", firmware: None, mode: "sim", is_acr122: false }
+        ReaderInfo { name: "simulated phone".into(), driver: "sim", firmware: None, mode: "sim", listen: None, is_acr122: false }
     }
 
     fn wait_card(&mut self, stop: &Stop) -> Result<Session, SourceError> {

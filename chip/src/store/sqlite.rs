@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::aka::Algorithm;
@@ -17,6 +18,9 @@ use crate::registry::{Kind, LifeCycle};
 const APPLICATION_ID: u32 = 0x5450_4452;
 /// The schema below.
 const SCHEMA: u32 = 1;
+
+/// How long another process is waited for.
+const BUSY: Duration = Duration::from_millis(200);
 
 const CREATE: &str = "
 CREATE TABLE chip(number BLOB NOT NULL);
@@ -62,9 +66,20 @@ impl SqliteStore {
             // SQLite would take an empty file for a new database, and sequence numbers would start again.
             return Err(StoreError::Damaged { path: path.into(), detail: "the file is empty".into() });
         }
+        let mut log = path.as_os_str().to_os_string();
+        log.push("-wal");
+        let has_log = Path::new(&log).metadata().is_ok_and(|m| m.len() > 0);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(|e| error(path, &e))?;
-        Self::with_connection(connection, path, Durability::Full)
+        if has_log {
+            // What is refused below stays as it is: its log must not be moved into it when the connection closes.
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(|e| error(path, &e))?;
+        } else {
+            check_length(&connection, path)?;
+        }
+        let store = Self::with_connection(connection, path, Durability::Full)?;
+        store.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(|e| error(path, &e))?;
+        Ok(store)
     }
 
     /// A store that lives in memory, for simulations and measurements.
@@ -148,7 +163,7 @@ impl SqliteStore {
 
     fn check(&self) -> Result<(), CheckError> {
         let connection = &self.connection;
-        connection.busy_timeout(Duration::from_millis(200))?;
+        connection.busy_timeout(BUSY)?;
         // One process at a time: a second one would have its own idea of what was spent. Also spares WAL its shared memory file.
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         let id: u32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
@@ -308,6 +323,24 @@ impl Store for SqliteStore {
         }
         self.write_records(changes).map_err(|e| error(&self.path, &e))
     }
+}
+
+/// SQLite takes a file that was cut off within its last page for whole, and reads zeros where there is nothing. Only a store that was closed
+/// can be judged by its length: with a log beside it, the power may have gone while the file grew, and the log makes it whole.
+fn check_length(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    // Before anything else is read, as in `SqliteStore::check`.
+    connection.busy_timeout(BUSY).map_err(|e| error(path, &e))?;
+    connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(|e| error(path, &e))?;
+    // Reads the header, without which the size of a page is not known.
+    connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0)).map_err(|e| error(path, &e))?;
+    let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(|e| error(path, &e))?;
+    // Not opened a second time: closing it would release SQLite's locks.
+    let length = path.metadata().map_err(|e| StoreError::Io { path: path.into(), detail: e.to_string() })?.len();
+    if page == 0 || length % u64::from(page) != 0 {
+        let detail = format!("{length} bytes are no whole number of pages of {page} bytes: the file was cut off");
+        return Err(StoreError::Damaged { path: path.into(), detail });
+    }
+    Ok(())
 }
 
 enum CheckError {

@@ -45,6 +45,8 @@ pub struct ReaderInfo {
     pub firmware: Option<String>,
     /// How it is used, in the words of the tape: `pcsc`, `raw`, `sim`.
     pub mode: &'static str,
+    /// Where it listens, if it is one that is connected to.
+    pub listen: Option<std::net::SocketAddr>,
     /// Whether it is an ACR122U or says so: short APDUs only, and it understands the pseudo-APDUs for LED and buzzer.
     pub is_acr122: bool,
 }

@@ -492,6 +492,7 @@ impl CardSource for PcscSource {
             driver: "pcsc",
             firmware: None,
             mode: "pcsc",
+            listen: None,
         }
     }
 

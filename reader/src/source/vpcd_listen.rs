@@ -145,6 +145,7 @@ impl CardSource for VpcdListen {
             driver: "vpcd",
             firmware: None,
             mode: "sim",
+            listen: Some(self.local),
             is_acr122: false,
         }
     }

@@ -1,0 +1,233 @@
+//! The command line: the one definition behind help, completions and man pages.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use tapdoor_hce_card::Switch;
+use tapdoor_workbench::ReaderSpec;
+
+/// A workbench for doors that open with a phone.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tapdoor",
+    version,
+    max_term_width = 120,
+    after_help = "Examples:\n  tapdoor demo\n  tapdoor init site\n  tapdoor lock --config site/lock.toml --reader sim: --once\n\nExit status: 0 done, 1 refused, 2 usage or configuration, 3 reader, card or network, 4 input not understood, 130 interrupted."
+)]
+pub struct Arguments {
+    /// Print one JSON object a line on stdout, and nothing else there
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say more, on stderr
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// Say less
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Colours
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Color {
+    /// On a terminal
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The whole story in one process
+    Demo(DemoArgs),
+    /// Make a working set of configuration and keys
+    Init(InitArgs),
+    /// Be the lock
+    Lock(LockArgs),
+    /// Be the phone
+    Phone(PhoneArgs),
+    /// Send APDUs, exactly these bytes
+    Apdu(ApduArgs),
+    /// List the readers that can be seen
+    #[command(after_help = "Examples:\n  tapdoor readers\n  tapdoor readers --json")]
+    Readers,
+    /// Decode a tape
+    Show(ShowArgs),
+    /// Measure
+    Bench(BenchArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Write man pages into a folder
+    Man(ManArgs),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  tapdoor demo\n  tapdoor demo --json | tail -n 1")]
+pub struct DemoArgs {
+    /// Keep the first scene's tape here
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  tapdoor init site\n  tapdoor init site --phones 3\n  tapdoor init lab --usim")]
+pub struct InitArgs {
+    /// The folder; existing files are never overwritten
+    pub dir: PathBuf,
+    /// How many phones: phone.toml, phone-2.toml, ...
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub phones: u32,
+    /// A test USIM too (AKA profile U), for a laboratory only
+    #[arg(long)]
+    pub usim: bool,
+}
+
+/// Where the card is.
+#[derive(Args, Debug)]
+pub struct ReaderArgs {
+    /// pcsc:FRAGMENT, vpcd-listen:HOST:PORT, sim:[SWITCH,..] or tape:FILE
+    #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
+    pub reader: ReaderSpec,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Expect {
+    /// Every tap opens
+    Open,
+    /// No tap opens
+    Refused,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor lock --config site/lock.toml --reader sim: --once\n  tapdoor lock --config site/lock.toml --reader pcsc:ACR122U --record today.tape\n  tapdoor lock --config site/lock.toml --reader sim:wrong-key --once --expect refused\n  tapdoor lock --config site/lock.toml --reader pcsc: --calibrate 20\n\nThe exit status is 0 if every tap opened (--expect refused: if none did), else 1."
+)]
+pub struct LockArgs {
+    /// lock.toml
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    #[command(flatten)]
+    pub reader: ReaderArgs,
+    /// One tap, then end
+    #[arg(long, conflicts_with_all = ["count", "calibrate"])]
+    pub once: bool,
+    /// So many taps, then end
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "calibrate")]
+    pub count: Option<u64>,
+    /// Record a tape; the file must not be there yet
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// What the exit status asks for
+    #[arg(long, value_enum, default_value_t = Expect::Open)]
+    pub expect: Expect,
+    /// Try only these methods, in this order (instead of lock.toml's): challenge-response, aka, usim
+    #[arg(long, value_name = "METHOD", value_delimiter = ',')]
+    pub method: Vec<String>,
+    /// Propose time caps from N honest taps
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub calibrate: Option<u64>,
+    /// Print identities whole, and put secrets on the tape
+    #[arg(long)]
+    pub show_secrets: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963\n  tapdoor phone --config site/phone.toml --serve tcp-listen:127.0.0.1:35970\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --lab wrong-key\n\nLaboratory switches: missing[=challenge-response|aka|identity|AID], wrong-key, slow=MILLISECONDS,\nsilent[=N] (from the Nth APDU of a tap on), tear[=N] (gone at the Nth APDU), answer=HEX."
+)]
+pub struct PhoneArgs {
+    /// phone.toml
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// vpcd:HOST:PORT (connect to a vpcd) or tcp-listen:HOST:PORT (the same framing, listening); may be given several times
+    #[arg(long, value_name = "SERVE", required = true)]
+    pub serve: Vec<String>,
+    /// A laboratory switch; may be given several times
+    #[arg(long, value_name = "SWITCH")]
+    pub lab: Vec<Switch>,
+    /// Leave the field when told the verdict, and come back: the next tap
+    #[arg(long)]
+    pub retap: bool,
+    /// Print identities whole
+    #[arg(long)]
+    pub show_secrets: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor apdu --reader pcsc: 00A4040000\n  tapdoor apdu --reader sim: '00 A4 04 00 09 F0544150444F4F5201 00' --sw 9000\n\nSends exactly these bytes and prints exactly what came back: no GET RESPONSE, no chaining."
+)]
+pub struct ApduArgs {
+    #[command(flatten)]
+    pub reader: ReaderArgs,
+    /// The status word that every answer must have, x for any digit; several by commas. A mismatch is exit status 1
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
+    pub sw: Vec<String>,
+    /// How long to wait for a card, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub wait: u64,
+    /// Record a tape; the file must not be there yet
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Put secrets on the tape
+    #[arg(long)]
+    pub show_secrets: bool,
+    /// APDUs in hexadecimal, each one argument; spaces are allowed inside
+    #[arg(required = true, value_name = "HEX")]
+    pub apdus: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  tapdoor show today.tape\n  tapdoor show today.tape --tap 3 --layer apdu\n  tapdoor show today.tape --json")]
+pub struct ShowArgs {
+    /// The tape; - is standard input
+    pub file: PathBuf,
+    /// This tap only
+    #[arg(long, value_name = "N")]
+    pub tap: Option<u64>,
+    /// This layer only: apdu, chip, lock, note, ...
+    #[arg(long, value_name = "L")]
+    pub layer: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchName {
+    /// CPU and wall time of a whole tap, each method
+    Tap,
+    /// Finding a phone among 10,000
+    Find,
+    /// APDUs per second through a reader, beside a bare SCardTransmit loop
+    Link,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  tapdoor bench\n  tapdoor bench find --json\n  tapdoor bench link --reader pcsc:ACR122U")]
+pub struct BenchArgs {
+    /// What to measure; without it everything that needs no reader
+    #[arg(value_enum)]
+    pub name: Option<BenchName>,
+    /// The reader of `bench link`
+    #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
+    pub reader: Option<ReaderSpec>,
+    /// How many of each (taps, APDUs)
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub count: u32,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  tapdoor completions bash > ~/.local/share/bash-completion/completions/tapdoor")]
+pub struct CompletionsArgs {
+    /// Which shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  tapdoor man ~/.local/share/man/man1")]
+pub struct ManArgs {
+    /// The folder
+    pub dir: PathBuf,
+}
