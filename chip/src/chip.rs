@@ -105,8 +105,16 @@ impl Chip {
         let mut lock_halves = Vec::with_capacity(entries.capacity());
         for a in &personalisation.applications {
             let applet = applets::make(a.kind, &a.parameters).ok_or(ChipError::Parameters(a.aid))?;
-            lock_halves.push(matches!(a.kind, Kind::ChallengeResponseLock | Kind::AkaLock | Kind::UsimHost | Kind::RequestLock));
-            entries.push(Entry { aid: a.aid, life_cycle: a.life_cycle, privileges: a.privileges, applet });
+            lock_halves.push(matches!(
+                a.kind,
+                Kind::ChallengeResponseLock | Kind::AkaLock | Kind::UsimHost | Kind::RequestLock
+            ));
+            entries.push(Entry {
+                aid: a.aid,
+                life_cycle: a.life_cycle,
+                privileges: a.privileges,
+                applet,
+            });
         }
         let mut chip = Self {
             entries,
@@ -130,7 +138,10 @@ impl Chip {
     /// Power on, or reset: no session, the default application is selected.
     pub fn power_on(&mut self) {
         self.power_off();
-        let default = self.entries.iter().position(|e| e.privileges & privilege::DEFAULT_SELECTED != 0 && e.life_cycle.is_selectable());
+        let default = self
+            .entries
+            .iter()
+            .position(|e| e.privileges & privilege::DEFAULT_SELECTED != 0 && e.life_cycle.is_selectable());
         self.selected = default.map_or(Selected::Manager, Selected::Application);
     }
 
@@ -140,6 +151,7 @@ impl Chip {
             self.deselect(index);
         }
         self.keys.power_off();
+        self.manager.reset();
         self.assembler = Assembler::new(CHAIN_LIMIT);
         self.answer.clear();
         self.given = 0;
@@ -246,7 +258,11 @@ impl Chip {
                 let listed: Vec<Listed> = self
                     .entries
                     .iter()
-                    .map(|e| Listed { aid: e.aid, life_cycle: e.life_cycle, privileges: e.privileges })
+                    .map(|e| Listed {
+                        aid: e.aid,
+                        life_cycle: e.life_cycle,
+                        privileges: e.privileges,
+                    })
                     .collect();
                 self.manager.process(&listed, command, answer)
             }
@@ -321,7 +337,14 @@ impl Chip {
             aid: entry.aid,
             may_use_list: self.lock_halves.get(index).copied().unwrap_or(false),
         };
-        Some((entry.applet.as_mut(), Env { vault, aid: &entry.aid, events: &mut self.scratch }))
+        Some((
+            entry.applet.as_mut(),
+            Env {
+                vault,
+                aid: &entry.aid,
+                events: &mut self.scratch,
+            },
+        ))
     }
 
     fn deselect(&mut self, index: usize) {
@@ -348,7 +371,11 @@ impl Chip {
         let rest = self.answer.get(self.given..).unwrap_or(&[]);
         let most = if extended { usize::MAX } else { SHORT_PART };
         // Without Le the data come all the same, as phones do it under T=CL.
-        let wanted = if ne == 0 { most } else { usize::try_from(ne).unwrap_or(usize::MAX).min(most) };
+        let wanted = if ne == 0 {
+            most
+        } else {
+            usize::try_from(ne).unwrap_or(usize::MAX).min(most)
+        };
         let part = rest.get(..wanted).unwrap_or(rest);
         response.extend_from_slice(part);
         self.given += part.len();

@@ -43,6 +43,11 @@ impl Manager {
         Self { number, status: None }
     }
 
+    /// Power is gone, or comes: GET STATUS begins anew.
+    pub fn reset(&mut self) {
+        self.status = None;
+    }
+
     /// SELECT: FCI with security domain management data (73) and the longest command data (9F65).
     #[must_use]
     pub fn select(&mut self, aid: &Aid) -> Vec<u8> {
@@ -100,7 +105,11 @@ impl Manager {
             Ok((object, _)) if object.tag.0 == 0x4F => object.value,
             _ => return Err(StatusWord::WRONG_DATA),
         };
-        let manager = Listed { aid: Aid::CARD_MANAGER, life_cycle: LifeCycle(OP_READY), privileges: privilege::SECURITY_DOMAIN };
+        let manager = Listed {
+            aid: Aid::CARD_MANAGER,
+            life_cycle: LifeCycle(OP_READY),
+            privileges: privilege::SECURITY_DOMAIN,
+        };
         let candidates: Vec<Listed> = match command.p1 {
             0x80 => vec![manager],
             0x40 => listed.to_vec(),

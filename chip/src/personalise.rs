@@ -60,14 +60,26 @@ impl Application {
         for (tag, value) in parameters {
             tlv::write(&mut encoded, *tag, value);
         }
-        Self { aid, kind, life_cycle: LifeCycle::PERSONALISED, privileges: 0, parameters: encoded, keys }
+        Self {
+            aid,
+            kind,
+            life_cycle: LifeCycle::PERSONALISED,
+            privileges: 0,
+            parameters: encoded,
+            keys,
+        }
     }
 
     /// Challenge-response, phone half. `flags` as in docs/protocol.md section 4.
     #[must_use]
     pub fn challenge_response(aid: Aid, phone: PhoneId, flags: u32, k_ph: Secret, k_id: Secret) -> Self {
         let keys = vec![(Slot::Phone, k_ph), (Slot::Recognition, k_id)];
-        Self::new(aid, Kind::ChallengeResponse, &[(tag::PHONE, &phone.0), (tag::FLAGS, &flags.to_be_bytes())], keys)
+        Self::new(
+            aid,
+            Kind::ChallengeResponse,
+            &[(tag::PHONE, &phone.0), (tag::FLAGS, &flags.to_be_bytes())],
+            keys,
+        )
     }
 
     /// AKA profile P, phone half.
@@ -99,7 +111,9 @@ impl Application {
     /// The phone's identity; without one the application is there and answers 6985.
     #[must_use]
     pub fn identity(aid: Aid, identity: Option<(&Identity, Secret)>) -> Self {
-        let Some((identity, agent)) = identity else { return Self::new(aid, Kind::Identity, &[], Vec::new()) };
+        let Some((identity, agent)) = identity else {
+            return Self::new(aid, Kind::Identity, &[], Vec::new());
+        };
         let parameters: [(u32, &[u8]); 4] = [
             (tag::KIND, &[identity.kind as u8]),
             (tag::DIGITS, identity.digits.as_bytes()),
@@ -112,13 +126,23 @@ impl Application {
     /// Challenge-response, lock half, for phones whose application is `phone_aid`.
     #[must_use]
     pub fn challenge_response_lock(aid: Aid, lock: LockId, phone_aid: Aid) -> Self {
-        Self::new(aid, Kind::ChallengeResponseLock, &[(tag::LOCK, &lock.0), (tag::AID, phone_aid.as_bytes())], Vec::new())
+        Self::new(
+            aid,
+            Kind::ChallengeResponseLock,
+            &[(tag::LOCK, &lock.0), (tag::AID, phone_aid.as_bytes())],
+            Vec::new(),
+        )
     }
 
     /// AKA profile P, lock half, for phones whose application is `phone_aid`.
     #[must_use]
     pub fn aka_lock(aid: Aid, lock: LockId, phone_aid: Aid) -> Self {
-        Self::new(aid, Kind::AkaLock, &[(tag::LOCK, &lock.0), (tag::AID, phone_aid.as_bytes())], Vec::new())
+        Self::new(
+            aid,
+            Kind::AkaLock,
+            &[(tag::LOCK, &lock.0), (tag::AID, phone_aid.as_bytes())],
+            Vec::new(),
+        )
     }
 
     /// AKA profile U, lock half; `pin` for cards that ask for one.
@@ -259,7 +283,12 @@ impl Personalisation {
                 Algorithm::Milenage => (&[32], "32 (K || OPc)"),
                 Algorithm::Tuak => (&[48, 64], "48 or 64 (K || TOPc)"),
             };
-            length(|| format!("the key of IMSI {}", subscriber.imsi), &subscriber.key, lengths.0, lengths.1)?;
+            length(
+                || format!("the key of IMSI {}", subscriber.imsi),
+                &subscriber.key,
+                lengths.0,
+                lengths.1,
+            )?;
         }
         Ok(())
     }
@@ -277,7 +306,15 @@ fn unique(names: impl Iterator<Item = String>) -> Result<(), PersonaliseError> {
 
 fn length(what: impl Fn() -> String, key: &Secret, allowed: &[usize], expected: &'static str) -> Result<(), PersonaliseError> {
     let got = key.expose().len();
-    if allowed.contains(&got) { Ok(()) } else { Err(PersonaliseError::KeyLength { what: what(), got, expected }) }
+    if allowed.contains(&got) {
+        Ok(())
+    } else {
+        Err(PersonaliseError::KeyLength {
+            what: what(),
+            got,
+            expected,
+        })
+    }
 }
 
 /// Reads an identity's parameters back; `None` when the application has none.

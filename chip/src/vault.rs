@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::aka::quantities::Subscriber;
-use tapdoor_protocol::aka::{Algorithm, Amf, Auts, Autn, Rand, Sqn};
+use tapdoor_protocol::aka::{Algorithm, Amf, Autn, Auts, Rand, Sqn};
 use tapdoor_protocol::crypto::{self, ecies, sign};
 use tapdoor_protocol::ids::PhoneId;
 use tapdoor_protocol::vault::{KeyRef, Method, Opened, Peer, PeerKey, Slot, Vault, VaultError, Vector};
@@ -125,12 +125,24 @@ impl KeyStore {
         let mut peers = Vec::with_capacity(personalisation.list.len());
         let mut peer_keys = Vec::with_capacity(personalisation.list.len());
         for entry in &personalisation.list {
-            let (Ok(k_id), Ok(k_l)) = (entry.k_id.expose().try_into(), entry.k_l.expose().try_into()) else { continue };
+            let (Ok(k_id), Ok(k_l)) = (entry.k_id.expose().try_into(), entry.k_l.expose().try_into()) else {
+                continue;
+            };
             let index = u32::try_from(peers.len()).unwrap_or(u32::MAX);
             recognition.push(k_id);
-            peers.push(Peer { index, phone: entry.phone, weakest: entry.weakest, not_after: entry.not_after, flags: entry.flags });
+            peers.push(Peer {
+                index,
+                phone: entry.phone,
+                weakest: entry.weakest,
+                not_after: entry.not_after,
+                flags: entry.flags,
+            });
             let optional = |key: &Option<Secret>| key.as_ref().and_then(|key| Bytes::new(key.expose()));
-            peer_keys.push(PeerKeys { k_l, milenage: optional(&entry.milenage), tuak: optional(&entry.tuak) });
+            peer_keys.push(PeerKeys {
+                k_l,
+                milenage: optional(&entry.milenage),
+                tuak: optional(&entry.tuak),
+            });
         }
         let subscribers = personalisation
             .subscribers
@@ -138,12 +150,32 @@ impl KeyStore {
             .enumerate()
             .filter_map(|(index, s)| {
                 let index = u32::try_from(index).ok()?;
-                let peer = Peer { index, phone: s.phone, weakest: Method::Aka, not_after: s.not_after, flags: 0 };
-                Some(KnownSubscriber { imsi: s.imsi.clone(), peer, algorithm: s.algorithm, key: Bytes::new(s.key.expose())? })
+                let peer = Peer {
+                    index,
+                    phone: s.phone,
+                    weakest: Method::Aka,
+                    not_after: s.not_after,
+                    flags: 0,
+                };
+                Some(KnownSubscriber {
+                    imsi: s.imsi.clone(),
+                    peer,
+                    algorithm: s.algorithm,
+                    key: Bytes::new(s.key.expose())?,
+                })
             })
             .collect();
         let transient = (0..TRANSIENT_KEYS).map(|_| TransientPlace::default()).collect();
-        Self { stored, transient, recognition, peers, peer_keys, subscribers, random, pending: BTreeMap::new() }
+        Self {
+            stored,
+            transient,
+            recognition,
+            peers,
+            peer_keys,
+            subscribers,
+            random,
+            pending: BTreeMap::new(),
+        }
     }
 
     /// Wipes every transient key and forgets what was not committed: power is gone.
@@ -158,7 +190,13 @@ impl KeyStore {
     pub(crate) fn take_changes(&mut self, aids: impl Fn(usize) -> Option<Aid>) -> Vec<Change> {
         std::mem::take(&mut self.pending)
             .into_iter()
-            .filter_map(|((owner, name), value)| Some(Change::Record { aid: aids(owner)?, name, value }))
+            .filter_map(|((owner, name), value)| {
+                Some(Change::Record {
+                    aid: aids(owner)?,
+                    name,
+                    value,
+                })
+            })
             .collect()
     }
 
@@ -168,7 +206,12 @@ impl KeyStore {
 
     fn keep(&mut self, owner: usize, usage: Usage, bytes: &[u8]) -> Result<KeyRef, VaultError> {
         let key = Bytes::new(bytes).ok_or(VaultError::Full)?;
-        let (index, place) = self.transient.iter_mut().enumerate().find(|(_, p)| p.key.is_none()).ok_or(VaultError::Full)?;
+        let (index, place) = self
+            .transient
+            .iter_mut()
+            .enumerate()
+            .find(|(_, p)| p.key.is_none())
+            .ok_or(VaultError::Full)?;
         place.generation = place.generation.wrapping_add(1);
         place.key = Some(Transient { owner, usage, key });
         let index = u32::try_from(index).map_err(|_| VaultError::Full)?;
@@ -184,7 +227,10 @@ impl KeyStore {
     /// The bytes behind a reference, if it is this applet's and not a private key for signatures.
     fn bytes(&self, owner: usize, key: KeyRef) -> Option<&[u8]> {
         if key.0 & TRANSIENT != 0 {
-            return self.transient(owner, key).filter(|t| t.usage != Usage::Ephemeral).map(|t| t.key.expose());
+            return self
+                .transient(owner, key)
+                .filter(|t| t.usage != Usage::Ephemeral)
+                .map(|t| t.key.expose());
         }
         if key.0 & PEER != 0 {
             let place = (key.0 & !PEER) as usize;
@@ -198,7 +244,10 @@ impl KeyStore {
                 _ => keys.tuak.as_ref().map(Bytes::expose),
             };
         }
-        self.stored.get(key.0 as usize).filter(|s| s.owner == owner && s.slot != Slot::Signing).map(|s| s.key.expose())
+        self.stored
+            .get(key.0 as usize)
+            .filter(|s| s.owner == owner && s.slot != Slot::Signing)
+            .map(|s| s.key.expose())
     }
 }
 
@@ -230,7 +279,11 @@ impl AppletVault<'_> {
 
     fn is_test_subscriber(&self, key: KeyRef) -> bool {
         key.0 & (TRANSIENT | PEER) == 0
-            && self.keys.stored.get(key.0 as usize).is_some_and(|s| s.owner == self.owner && s.slot == Slot::TestSubscriber)
+            && self
+                .keys
+                .stored
+                .get(key.0 as usize)
+                .is_some_and(|s| s.owner == self.owner && s.slot == Slot::TestSubscriber)
     }
 
     fn keep_session(&mut self, usage: Usage, ck: &[u8; 16], ik: &[u8; 16]) -> Result<KeyRef, VaultError> {
@@ -247,11 +300,22 @@ impl Vault for AppletVault<'_> {
     }
 
     fn key(&self, slot: Slot) -> Result<KeyRef, VaultError> {
-        let place = self.keys.stored.iter().position(|s| s.owner == self.owner && s.slot == slot).ok_or(VaultError::NoKey)?;
+        let place = self
+            .keys
+            .stored
+            .iter()
+            .position(|s| s.owner == self.owner && s.slot == slot)
+            .ok_or(VaultError::NoKey)?;
         u32::try_from(place).map(KeyRef).map_err(|_| VaultError::NoKey)
     }
 
-    fn derive<const N: usize>(&mut self, parent: KeyRef, label: &[u8], context: &[&[u8]], lengths: [usize; N]) -> Result<[KeyRef; N], VaultError> {
+    fn derive<const N: usize>(
+        &mut self,
+        parent: KeyRef,
+        label: &[u8],
+        context: &[&[u8]],
+        lengths: [usize; N],
+    ) -> Result<[KeyRef; N], VaultError> {
         let mut material = Zeroizing::new([0; 128]);
         let total: usize = lengths.iter().sum();
         let material = material.get_mut(..total).ok_or(VaultError::Full)?;
@@ -274,10 +338,11 @@ impl Vault for AppletVault<'_> {
     }
 
     fn forget(&mut self, key: KeyRef) {
-        if key.0 & TRANSIENT != 0 && self.keys.transient(self.owner, key).is_some() {
-            if let Some(place) = self.keys.transient.get_mut((key.0 & 0xFF) as usize) {
-                place.key = None;
-            }
+        if key.0 & TRANSIENT != 0
+            && self.keys.transient(self.owner, key).is_some()
+            && let Some(place) = self.keys.transient.get_mut((key.0 & 0xFF) as usize)
+        {
+            place.key = None;
         }
     }
 
@@ -298,7 +363,11 @@ impl Vault for AppletVault<'_> {
             return Err(VaultError::NoKey);
         }
         // T is public and its computation does not branch on keys, so stopping at the hit tells only where in the list the phone stands.
-        let place = self.keys.recognition.iter().position(|k_id| crypto::equal(&crypto::cmac128(k_id, &[data]), tag));
+        let place = self
+            .keys
+            .recognition
+            .iter()
+            .position(|k_id| crypto::equal(&crypto::cmac128(k_id, &[data]), tag));
         Ok(place.and_then(|place| self.keys.peers.get(place)).copied())
     }
 
@@ -306,7 +375,12 @@ impl Vault for AppletVault<'_> {
         if !self.may_use_list {
             return Err(VaultError::NoKey);
         }
-        Ok(self.keys.subscribers.iter().find(|s| s.imsi == imsi).map(|s| (s.peer, KeyRef(PEER | s.peer.index << 2), s.algorithm)))
+        Ok(self
+            .keys
+            .subscribers
+            .iter()
+            .find(|s| s.imsi == imsi)
+            .map(|s| (s.peer, KeyRef(PEER | s.peer.index << 2), s.algorithm)))
     }
 
     fn peer_key(&mut self, peer: &Peer, which: PeerKey) -> Result<KeyRef, VaultError> {
@@ -322,10 +396,16 @@ impl Vault for AppletVault<'_> {
     }
 
     fn aka_open(&mut self, key: KeyRef, algorithm: Algorithm, rand: &Rand, autn: &Autn) -> Result<Option<Opened>, VaultError> {
-        let Some(opened) = self.subscriber(key, algorithm)?.open_autn(rand, autn) else { return Ok(None) };
+        let Some(opened) = self.subscriber(key, algorithm)?.open_autn(rand, autn) else {
+            return Ok(None);
+        };
         let (sqn, _, res, ck, ik) = opened;
         let (ck, ik) = (Zeroizing::new(ck), Zeroizing::new(ik));
-        let usage = if self.is_test_subscriber(key) { Usage::TestSession } else { Usage::Symmetric };
+        let usage = if self.is_test_subscriber(key) {
+            Usage::TestSession
+        } else {
+            Usage::Symmetric
+        };
         let session = self.keep_session(usage, &ck, &ik)?;
         Ok(Some(Opened { sqn, res, session }))
     }
@@ -346,7 +426,11 @@ impl Vault for AppletVault<'_> {
     }
 
     fn reveal_session(&mut self, session: KeyRef) -> Result<([u8; 16], [u8; 16]), VaultError> {
-        let transient = self.keys.transient(self.owner, session).filter(|t| t.usage == Usage::TestSession).ok_or(VaultError::NoKey)?;
+        let transient = self
+            .keys
+            .transient(self.owner, session)
+            .filter(|t| t.usage == Usage::TestSession)
+            .ok_or(VaultError::NoKey)?;
         match transient.key.expose().split_first_chunk::<16>() {
             Some((ck, ik)) => Ok((*ck, ik.try_into().map_err(|_| VaultError::NoKey)?)),
             None => Err(VaultError::NoKey),
@@ -366,7 +450,11 @@ impl Vault for AppletVault<'_> {
     }
 
     fn ecies_seal(&mut self, ephemeral: KeyRef, recipient: &[u8], plain: &[u8]) -> Result<Vec<u8>, VaultError> {
-        let transient = self.keys.transient(self.owner, ephemeral).filter(|t| t.usage == Usage::Ephemeral).ok_or(VaultError::NoKey)?;
+        let transient = self
+            .keys
+            .transient(self.owner, ephemeral)
+            .filter(|t| t.usage == Usage::Ephemeral)
+            .ok_or(VaultError::NoKey)?;
         let scalar = ecies::SecretScalar(transient.key.expose().try_into().map_err(|_| VaultError::NoKey)?);
         ecies::seal(&scalar, recipient, plain).ok_or(VaultError::NoKey)
     }
@@ -402,6 +490,12 @@ impl Vault for AppletVault<'_> {
 impl std::fmt::Debug for KeyStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let phones: Vec<PhoneId> = self.peers.iter().take(4).map(|p| p.phone).collect();
-        write!(f, "KeyStore({} keys, {} list entries from {phones:?}.., {} USIMs)", self.stored.len(), self.peers.len(), self.subscribers.len())
+        write!(
+            f,
+            "KeyStore({} keys, {} list entries from {phones:?}.., {} USIMs)",
+            self.stored.len(),
+            self.peers.len(),
+            self.subscribers.len()
+        )
     }
 }

@@ -1,5 +1,5 @@
 //! Both sides of each method against each other, through two chips.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod common;
 

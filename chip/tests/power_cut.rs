@@ -2,7 +2,7 @@
 //!
 //! A script of taps runs on a disk whose power goes at operation n, for every n. Then the disk is looked at as a program finds it after the
 //! reboot, with nothing of the unsynced writes, with the first of them, and with any of them torn at sectors.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod common;
 #[path = "common/vfs.rs"]
@@ -89,7 +89,9 @@ impl Store for Watched {
         let mut ledger = self.ledger.lock().unwrap();
         ledger.attempt(|content| {
             content.personalisation = personalisation.clone();
-            content.records.retain(|(aid, _), _| personalisation.applications.iter().any(|a| a.aid == *aid));
+            content
+                .records
+                .retain(|(aid, _), _| personalisation.applications.iter().any(|a| a.aid == *aid));
         });
         ledger.settle(self.store.personalise(personalisation))
     }
@@ -123,19 +125,27 @@ struct Mode {
     checkpoint: u32,
 }
 
-const DURABLE: [Mode; 2] = [Mode { durability: Durability::Full, checkpoint: 1000 }, Mode { durability: Durability::Full, checkpoint: 3 }];
+const DURABLE: [Mode; 2] = [
+    Mode {
+        durability: Durability::Full,
+        checkpoint: 1000,
+    },
+    Mode {
+        durability: Durability::Full,
+        checkpoint: 3,
+    },
+];
 
 /// `None` when the disk has no power (any more).
 fn open(disk: &Disk, mode: Mode) -> Option<SqliteStore> {
-    let store = disk
-        .connect(FILE)
-        .map_err(|e| e.to_string())
-        .and_then(|connection| {
-            connection.pragma_update(None, "wal_autocheckpoint", mode.checkpoint).map_err(|e| e.to_string())?;
-            let store = SqliteStore::from_connection(connection, Path::new(FILE)).map_err(|e| e.to_string())?;
-            store.set_durability(mode.durability).map_err(|e| e.to_string())?;
-            Ok(store)
-        });
+    let store = disk.connect(FILE).map_err(|e| e.to_string()).and_then(|connection| {
+        connection
+            .pragma_update(None, "wal_autocheckpoint", mode.checkpoint)
+            .map_err(|e| e.to_string())?;
+        let store = SqliteStore::from_connection(connection, Path::new(FILE)).map_err(|e| e.to_string())?;
+        store.set_durability(mode.durability).map_err(|e| e.to_string())?;
+        Ok(store)
+    });
     match store {
         Ok(store) => Some(store),
         Err(_) if !disk.has_power() => None,
@@ -149,19 +159,25 @@ struct Told<T> {
     seen: T,
 }
 
+/// What is done to the chip on a disk; `None` when the power went.
+type Script<T> = fn(&Disk, Mode, Arc<Mutex<Ledger>>, &mut T) -> Option<()>;
+/// What must hold of the disk after the reboot.
+type Judge<T> = fn(&Disk, &T) -> Result<(), String>;
+/// Is shown each command, and each command with its answer.
+type Watch<'a> = dyn FnMut(&[u8], Option<&[u8]>) + 'a;
+
 /// Runs a script with the power going at every operation, and judges what is left. Gives the violations found, the number of
 /// cut points, and the number of disks looked at.
-fn cut_everywhere<T: Default>(
-    mode: Mode,
-    script: fn(&Disk, Mode, Arc<Mutex<Ledger>>, &mut T) -> Option<()>,
-    judge: fn(&Disk, &T) -> Result<(), String>,
-) -> (Vec<String>, usize, usize) {
+fn cut_everywhere<T: Default>(mode: Mode, script: Script<T>, judge: Judge<T>) -> (Vec<String>, usize, usize) {
     let run = |cut: Option<usize>| {
         let disk = Disk::new();
         if let Some(cut) = cut {
             disk.cut_at(cut);
         }
-        let mut told = Told { ledger: Arc::default(), seen: T::default() };
+        let mut told = Told {
+            ledger: Arc::default(),
+            seen: T::default(),
+        };
         let finished = script(&disk, mode, Arc::clone(&told.ledger), &mut told.seen).is_some();
         assert!(finished || !disk.has_power(), "the script ends early only when the power goes");
         (disk, told, finished)
@@ -202,8 +218,15 @@ fn whole(disk: &Disk, ledger: &Ledger) -> Result<(), String> {
     if ledger.number.is_some_and(|n| n != number) {
         return Err("the chip has another number".into());
     }
-    let mut found = Content { personalisation: store.personalisation().map_err(|e| e.to_string())?, ..Content::default() };
-    let names = ledger.kept.records.keys().chain(ledger.attempted.iter().flat_map(|c| c.records.keys()));
+    let mut found = Content {
+        personalisation: store.personalisation().map_err(|e| e.to_string())?,
+        ..Content::default()
+    };
+    let names = ledger
+        .kept
+        .records
+        .keys()
+        .chain(ledger.attempted.iter().flat_map(|c| c.records.keys()));
     for (aid, name) in names {
         if let Some(value) = store.record(aid, name).map_err(|e| e.to_string())? {
             found.records.insert((*aid, name.clone()), value);
@@ -212,20 +235,28 @@ fn whole(disk: &Disk, ledger: &Ledger) -> Result<(), String> {
     if found == ledger.kept || ledger.attempted.as_ref() == Some(&found) {
         Ok(())
     } else {
-        Err(format!("the store holds neither the old nor the new: {} records, {} applications", found.records.len(), found.personalisation.applications.len()))
+        Err(format!(
+            "the store holds neither the old nor the new: {} records, {} applications",
+            found.records.len(),
+            found.personalisation.applications.len()
+        ))
     }
 }
 
 /// Several tests' worth of cuts: none may find anything.
-fn must_hold<T: Default>(
-    name: &str,
-    script: fn(&Disk, Mode, Arc<Mutex<Ledger>>, &mut T) -> Option<()>,
-    judge: fn(&Disk, &T) -> Result<(), String>,
-) {
+fn must_hold<T: Default>(name: &str, script: Script<T>, judge: Judge<T>) {
     for mode in DURABLE {
         let (violations, cuts, disks) = cut_everywhere(mode, script, judge);
-        println!("{name}, checkpoint after {} pages: {cuts} cut points, {disks} disks looked at", mode.checkpoint);
-        assert!(violations.is_empty(), "{name}: {} violations, the first: {}", violations.len(), violations[0]);
+        println!(
+            "{name}, checkpoint after {} pages: {cuts} cut points, {disks} disks looked at",
+            mode.checkpoint
+        );
+        assert!(
+            violations.is_empty(),
+            "{name}: {} violations, the first: {}",
+            violations.len(),
+            violations[0]
+        );
         assert!(cuts > 50, "{name}: the script writes too little to show anything");
     }
 }
@@ -242,7 +273,11 @@ fn ask(chip: &mut Chip, command: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn step(lock: &mut Chip, ins: u8, p2: u8, data: &[u8]) -> Option<LockStep> {
-    let command = tapdoor_protocol::apdu::Command::new(0x80, ins, 0, p2).data(data).ne(256).encode().unwrap();
+    let command = tapdoor_protocol::apdu::Command::new(0x80, ins, 0, p2)
+        .data(data)
+        .ne(256)
+        .encode()
+        .unwrap();
     LockStep::parse(&ask(lock, &command)?)
 }
 
@@ -253,7 +288,7 @@ fn tap_watched(
     (lock_aid, phone_aid): (&Aid, Option<&Aid>),
     p2: u8,
     clock: u32,
-    watch: &mut dyn FnMut(&[u8], Option<&[u8]>),
+    watch: &mut Watch<'_>,
 ) -> Option<Outcome> {
     phone.power_on();
     let fci = match phone_aid {
@@ -318,7 +353,10 @@ fn in_memory(personalisation: &Personalisation) -> Chip {
 
 /// A chip on the disk: personalised if it is not yet. `None` when the power went.
 fn boot(disk: &Disk, mode: Mode, ledger: &Arc<Mutex<Ledger>>, personalisation: &Personalisation) -> Option<Chip> {
-    let mut store = Watched { store: open(disk, mode)?, ledger: Arc::clone(ledger) };
+    let mut store = Watched {
+        store: open(disk, mode)?,
+        ledger: Arc::clone(ledger),
+    };
     store.number().ok()?;
     match Chip::personalise(Box::new(store), personalisation) {
         Ok(chip) => Some(chip),
@@ -383,7 +421,9 @@ fn lock_script(disk: &Disk, mode: Mode, ledger: Arc<Mutex<Ledger>>, given: &mut 
 fn lock_judge(disk: &Disk, given: &Given) -> Result<(), String> {
     let mut given = given.0.clone();
     let ledger = Arc::default();
-    let Some(mut lock) = boot(disk, DURABLE[0], &ledger, &lock_with_usim()) else { return Err("no power after the reboot".into()) };
+    let Some(mut lock) = boot(disk, DURABLE[0], &ledger, &lock_with_usim()) else {
+        return Err("no power after the reboot".into());
+    };
     let mut phone = in_memory(&phone_with_usim());
     for (way, p2) in [(AKA, 0), (USIM, 0), (AKA, 1), (USIM, 0), (AKA, 0)] {
         let mut repeated = None;
@@ -465,7 +505,9 @@ const RIGHT_PIN: [u8; 13] = [0x00, 0x20, 0x00, 0x01, 8, b'1', b'2', b'3', b'4', 
 /// Nothing that was accepted is accepted again.
 fn phone_judge(disk: &Disk, accepted: &Accepted) -> Result<(), String> {
     let ledger = Arc::default();
-    let Some(mut phone) = boot(disk, DURABLE[0], &ledger, &phone_with_usim()) else { return Err("no power after the reboot".into()) };
+    let Some(mut phone) = boot(disk, DURABLE[0], &ledger, &phone_with_usim()) else {
+        return Err("no power after the reboot".into());
+    };
     ask(&mut phone, &select(&Aid::USIM)).ok_or("no USIM")?;
     let tries = match *send(&mut phone, &[0x00, 0x20, 0x00, 0x01]) {
         [0x63, n] => n & 0x0F,
@@ -511,12 +553,24 @@ fn a_phone_never_accepts_an_authenticate_twice() {
 /// Transactions of several records of all sizes, and personalisations between them.
 fn transactions_script(disk: &Disk, mode: Mode, ledger: Arc<Mutex<Ledger>>, _: &mut ()) -> Option<()> {
     let mut dice = Dice::new(2);
-    let mut store = Watched { store: open(disk, mode)?, ledger };
+    let mut store = Watched {
+        store: open(disk, mode)?,
+        ledger,
+    };
     store.number().ok()?;
     store.personalise(&phone_with_usim()).ok()?;
     for round in 0..8u8 {
-        let mut change = |aid, name: u8, limit| Change::Record { aid, name: vec![name], value: vec![round; 1 + dice.below(limit)] };
-        let changes = [change(Aid::AKA, 1, 4096), change(Aid::AKA, 2, 20), change(Aid::USIM, 1, 4096), change(Aid::IDENTITY, round, 900)];
+        let mut change = |aid, name: u8, limit| Change::Record {
+            aid,
+            name: vec![name],
+            value: vec![round; 1 + dice.below(limit)],
+        };
+        let changes = [
+            change(Aid::AKA, 1, 4096),
+            change(Aid::AKA, 2, 20),
+            change(Aid::USIM, 1, 4096),
+            change(Aid::IDENTITY, round, 900),
+        ];
         store.commit(&changes).ok()?;
         if round == 3 {
             // Without the USIM its records go too; they do not come back with it.
@@ -536,11 +590,22 @@ fn a_transaction_is_whole_or_not_at_all() {
 
 #[test]
 fn the_experiments_would_find_a_store_that_does_not_sync() {
-    let careless = Mode { durability: Durability::None, ..DURABLE[0] };
+    let careless = Mode {
+        durability: Durability::None,
+        ..DURABLE[0]
+    };
     let (lock, lock_cuts, _) = cut_everywhere(careless, lock_script, lock_judge);
-    println!("synchronous=OFF, lock: {} violations at {lock_cuts} cut points, such as {}", lock.len(), lock[0]);
+    println!(
+        "synchronous=OFF, lock: {} violations at {lock_cuts} cut points, such as {}",
+        lock.len(),
+        lock[0]
+    );
     let (phone, cuts, _) = cut_everywhere(careless, phone_script, phone_judge);
-    println!("synchronous=OFF, phone: {} violations at {cuts} cut points, such as {}", phone.len(), phone[0]);
+    println!(
+        "synchronous=OFF, phone: {} violations at {cuts} cut points, such as {}",
+        phone.len(),
+        phone[0]
+    );
     // Not only by the look into the store: by what the chips do.
     let lock_does = (0..lock_cuts).filter(|cut| {
         let (disk, mut given) = (Disk::new(), Given::default());

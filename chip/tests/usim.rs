@@ -1,5 +1,5 @@
 //! The test USIM at its own face (TS 31.102, TS 102 221), and the lock's USIM host with it.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
@@ -25,11 +25,20 @@ const KEY: [u8; 32] = [0x5A; 32];
 const CARD: PhoneId = PhoneId([9; 8]);
 
 fn profile(pin: Option<&str>) -> Profile {
-    Profile { algorithm: Algorithm::Milenage, iccid: ICCID.into(), imsi: IMSI.into(), pin: pin.map(Into::into), kc: false }
+    Profile {
+        algorithm: Algorithm::Milenage,
+        iccid: ICCID.into(),
+        imsi: IMSI.into(),
+        pin: pin.map(Into::into),
+        kc: false,
+    }
 }
 
 fn card_of(profile: &Profile, key: &[u8]) -> Personalisation {
-    Personalisation { applications: vec![Application::usim(Aid::USIM, profile, Secret::new(key))], ..Default::default() }
+    Personalisation {
+        applications: vec![Application::usim(Aid::USIM, profile, Secret::new(key))],
+        ..Default::default()
+    }
 }
 
 /// A USIM that has accepted these SQNs.
@@ -38,7 +47,13 @@ fn usim_after(profile: &Profile, key: &[u8], accepted: &[Sqn]) -> Chip {
     store.personalise(&card_of(profile, key)).unwrap();
     let mut array = Array::new();
     accepted.iter().for_each(|sqn| array.accept(*sqn));
-    store.commit(&[Change::Record { aid: Aid::USIM, name: b"seq".to_vec(), value: array.to_bytes().to_vec() }]).unwrap();
+    store
+        .commit(&[Change::Record {
+            aid: Aid::USIM,
+            name: b"seq".to_vec(),
+            value: array.to_bytes().to_vec(),
+        }])
+        .unwrap();
     Chip::open(Box::new(store)).unwrap()
 }
 
@@ -47,7 +62,13 @@ fn usim(pin: Option<&str>) -> Chip {
 }
 
 fn select_usim(chip: &mut Chip) {
-    assert_eq!(send(chip, &Command::new(0, 0xA4, 4, 0x0C).data(Aid::USIM_PREFIX.as_bytes()).encode().unwrap()), [0x90, 0x00]);
+    assert_eq!(
+        send(
+            chip,
+            &Command::new(0, 0xA4, 4, 0x0C).data(Aid::USIM_PREFIX.as_bytes()).encode().unwrap()
+        ),
+        [0x90, 0x00]
+    );
 }
 
 fn verify(pin: &str) -> Vec<u8> {
@@ -63,7 +84,11 @@ fn hexed(text: &str) -> Vec<u8> {
 /// Sends commands written in hexadecimal and compares the answers.
 fn dialogue(chip: &mut Chip, lines: &[(&str, &str)]) {
     for (command, answer) in lines {
-        assert_eq!(hex::encode(send(chip, &hexed(command))), answer.replace(' ', "").to_lowercase(), "{command}");
+        assert_eq!(
+            hex::encode(send(chip, &hexed(command))),
+            answer.replace(' ', "").to_lowercase(),
+            "{command}"
+        );
     }
 }
 
@@ -85,14 +110,20 @@ fn authenticate_answers_as_the_vectors_say() {
         let command = bytes(&v["command"]);
         let subscriber = Subscriber::from_bytes(Algorithm::Milenage, &key).unwrap();
         let rand = Rand::from_slice(&command[6..22]).unwrap();
-        let (sqn, _, res, ..) = subscriber.open_autn(&rand, &tapdoor_protocol::aka::Autn::from_slice(&command[23..39]).unwrap()).unwrap();
+        let (sqn, _, res, ..) = subscriber
+            .open_autn(&rand, &tapdoor_protocol::aka::Autn::from_slice(&command[23..39]).unwrap())
+            .unwrap();
         // The vectors' SQNs are anywhere in 48 bits: the card has seen the one before.
         let before = Sqn::new(sqn.seq() - 1, sqn.ind()).unwrap();
         let name = &v["name"];
         for (kc, answer) in [(false, "response_success"), (true, "response_success_with_kc")] {
             let mut chip = usim_after(&Profile { kc, ..profile(None) }, &key, &[before]);
             select_usim(&mut chip);
-            assert_eq!(send(&mut chip, &bytes(&v["bad_mac_command"])), bytes(&v["bad_mac_response"]), "{name}");
+            assert_eq!(
+                send(&mut chip, &bytes(&v["bad_mac_command"])),
+                bytes(&v["bad_mac_response"]),
+                "{name}"
+            );
             assert_eq!(send(&mut chip, &command), bytes(&v[answer]), "{name}");
             // What was accepted is not fresh any more: SQN_MS is now this SQN.
             let sync = bytes(&v["response_sync_failure_if_SQN_MS_equals_SQN"]);
@@ -119,7 +150,9 @@ fn usim_selected(key: &[u8], accepted: &[Sqn]) -> Chip {
 /// AUTHENTICATE for an SQN, as the home of [`KEY`] makes it, and RES.
 fn authenticate(sqn: Sqn) -> (Vec<u8>, Rand, Vec<u8>) {
     let rand = Rand([0x33; 16]);
-    let (autn, res, ..) = Subscriber::from_bytes(Algorithm::Milenage, &KEY).unwrap().make_vector(&rand, sqn, Amf([0x80, 0]));
+    let (autn, res, ..) = Subscriber::from_bytes(Algorithm::Milenage, &KEY)
+        .unwrap()
+        .make_vector(&rand, sqn, Amf([0x80, 0]));
     let data = [&[16][..], &rand.0, &[16], &autn.0].concat();
     (Command::new(0, 0x88, 0, 0x81).data(&data).ne(256).encode().unwrap(), rand, res)
 }
@@ -129,7 +162,12 @@ fn sequence_numbers_are_accepted_as_annex_c_says() {
     let vectors = vectors();
     let mut steps = 0;
     // The chip has no age limit, which is an option of C.2.2.
-    for scenario in vectors["sqn_scenarios"].as_array().unwrap().iter().filter(|s| s["params"]["L"].is_null()) {
+    for scenario in vectors["sqn_scenarios"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|s| s["params"]["L"].is_null())
+    {
         let mut chip = usim(None);
         for step in scenario["steps"].as_array().unwrap() {
             // Nothing is kept in the session: every step after a reset.
@@ -139,11 +177,18 @@ fn sequence_numbers_are_accepted_as_annex_c_says() {
             let (command, rand, res) = authenticate(sqn);
             let answer = send(&mut chip, &command);
             match step["result"].as_str().unwrap() {
-                "accept" => assert_eq!((&answer[..2], &answer[2..10], answer.len()), (&[0xDB, 8][..], &res[..], 46), "{step}"),
+                "accept" => assert_eq!(
+                    (&answer[..2], &answer[2..10], answer.len()),
+                    (&[0xDB, 8][..], &res[..], 46),
+                    "{step}"
+                ),
                 _ => {
                     assert_eq!((&answer[..2], answer.len()), (&[0xDC, 14][..], 18), "{step}");
                     let auts = Auts(answer[2..16].try_into().unwrap());
-                    let sqn_ms = Subscriber::from_bytes(Algorithm::Milenage, &KEY).unwrap().open_auts(&rand, &auts).unwrap();
+                    let sqn_ms = Subscriber::from_bytes(Algorithm::Milenage, &KEY)
+                        .unwrap()
+                        .open_auts(&rand, &auts)
+                        .unwrap();
                     assert_eq!(sqn_ms.to_bytes().to_vec(), bytes(&step["SQN_MS_for_AUTS"]), "{step}");
                 }
             }
@@ -157,7 +202,17 @@ fn sequence_numbers_are_accepted_as_annex_c_says() {
 fn tuak_usims_with_both_lengths_of_k() {
     for length in [48, 64] {
         let key: Vec<u8> = (0..length).collect();
-        let mut chip = Chip::personalise(memory(), &card_of(&Profile { algorithm: Algorithm::Tuak, ..profile(None) }, &key)).unwrap();
+        let mut chip = Chip::personalise(
+            memory(),
+            &card_of(
+                &Profile {
+                    algorithm: Algorithm::Tuak,
+                    ..profile(None)
+                },
+                &key,
+            ),
+        )
+        .unwrap();
         select_usim(&mut chip);
         let rand = Rand([1; 16]);
         let home = Subscriber::from_bytes(Algorithm::Tuak, &key).unwrap();
@@ -250,7 +305,10 @@ fn files_are_read_and_refused_by_the_book() {
     let fcp = send(&mut chip, &hexed("00 A4 04 04 07 A0000000871002 00"));
     assert_eq!(fcp[0], 0x62);
     let text = hex::encode(&fcp);
-    assert!(text.contains(&format!("84{}", aid.replace(' ', ""))) && text.ends_with("9000"), "{text}");
+    assert!(
+        text.contains(&format!("84{}", aid.replace(' ', ""))) && text.ends_with("9000"),
+        "{text}"
+    );
     let text = hex::encode(send(&mut chip, &hexed("00 A4 00 04 02 6F07 00")));
     assert!(text.contains("83026f07") && text.contains("80020009"), "{text}");
 }
@@ -302,8 +360,18 @@ fn without_the_pin_there_is_no_imsi_and_no_authentication() {
     };
     refused(&mut chip);
     // EF_ICCID and EF.DIR are open to all.
-    dialogue(&mut chip, &[("00 A4 08 0C 02 2FE2", "9000"), ("00 B0 00 00 01", "98 9000"), ("00 A4 04 0C 07 A0000000871002", "9000")]);
-    dialogue(&mut chip, &[("00 20 00 02 08 31323334FFFFFFFF", "6A86"), ("00 20 00 01 04 31323334", "6700")]);
+    dialogue(
+        &mut chip,
+        &[
+            ("00 A4 08 0C 02 2FE2", "9000"),
+            ("00 B0 00 00 01", "98 9000"),
+            ("00 A4 04 0C 07 A0000000871002", "9000"),
+        ],
+    );
+    dialogue(
+        &mut chip,
+        &[("00 20 00 02 08 31323334FFFFFFFF", "6A86"), ("00 20 00 01 04 31323334", "6700")],
+    );
     refused(&mut chip);
     assert_eq!(send(&mut chip, &verify("1234")), [0x90, 0x00]);
     dialogue(&mut chip, &[("00 B0 00 00 09", "080910101032540636 9000")]);
@@ -324,8 +392,13 @@ fn without_the_pin_there_is_no_imsi_and_no_authentication() {
 }
 
 fn host_with(lock: LockId, pin: Option<&str>, change: impl FnOnce(&mut TestSubscriber)) -> Chip {
-    let mut subscriber =
-        TestSubscriber { phone: CARD, imsi: IMSI.into(), algorithm: Algorithm::Milenage, not_after: 0, key: Secret::new(KEY) };
+    let mut subscriber = TestSubscriber {
+        phone: CARD,
+        imsi: IMSI.into(),
+        algorithm: Algorithm::Milenage,
+        not_after: 0,
+        key: Secret::new(KEY),
+    };
     change(&mut subscriber);
     let personalisation = Personalisation {
         applications: vec![Application::usim_host(Aid::USIM_HOST, lock, pin)],
@@ -370,7 +443,11 @@ fn refused(reason: Reason) -> Verdict {
 fn a_test_usim_opens_the_door() {
     let (mut host, mut card) = (host(None), usim(None));
     let (outcome, sent) = tap_usim(&mut host, &mut card, CLOCK);
-    assert_eq!((outcome.verdict, outcome.phone, outcome.flags), (Verdict::Open, Some(CARD), None), "{outcome:?}");
+    assert_eq!(
+        (outcome.verdict, outcome.phone, outcome.flags),
+        (Verdict::Open, Some(CARD), None),
+        "{outcome:?}"
+    );
     assert_eq!(outcome.control_flow, None, "a USIM knows no CONTROL FLOW");
     let expected = ["00a4040407a000000087100200", "00a40004026f0700", "00b0000009"];
     assert_eq!(sent[..3].iter().map(hex::encode).collect::<Vec<_>>(), expected);
@@ -379,7 +456,9 @@ fn a_test_usim_opens_the_door() {
     // IND is the lock's number modulo 32.
     let quantity = |at: usize| sent[3][at..at + 16].try_into().unwrap();
     let home = Subscriber::from_bytes(Algorithm::Milenage, &KEY).unwrap();
-    let (sqn, amf, ..) = home.open_autn(&Rand(quantity(6)), &tapdoor_protocol::aka::Autn(quantity(23))).unwrap();
+    let (sqn, amf, ..) = home
+        .open_autn(&Rand(quantity(6)), &tapdoor_protocol::aka::Autn(quantity(23)))
+        .unwrap();
     assert_eq!((sqn.seq(), sqn.ind(), amf), (u64::from(CLOCK) - 1_735_689_600, 0x18, Amf::ZERO));
     // Again at the same second: the next number.
     assert_eq!(tap_usim(&mut host, &mut card, CLOCK).0.verdict, Verdict::Open);
@@ -414,7 +493,11 @@ fn the_host_resynchronises_and_locks_with_other_numbers_need_not() {
     assert_eq!((outcome.verdict, authenticates), (refused(Reason::ResyncFailed), 2));
     // An AUTS that is nobody's.
     let (outcome, _) = tap_card(&mut late, CLOCK, &mut |command| {
-        if command[1] == 0x88 { [&[0xDC, 14][..], &[7; 14], &[0x90, 0x00]].concat() } else { send(&mut card, command) }
+        if command[1] == 0x88 {
+            [&[0xDC, 14][..], &[7; 14], &[0x90, 0x00]].concat()
+        } else {
+            send(&mut card, command)
+        }
     });
     assert_eq!(outcome.verdict, refused(Reason::WrongKey));
 }
@@ -424,7 +507,10 @@ fn the_host_refuses_with_its_reasons() {
     let mut card = usim(None);
     let mut stranger = host_with(LOCK, None, |s| s.imsi = "001010123456064".into());
     let (outcome, sent) = tap_usim(&mut stranger, &mut card, CLOCK);
-    assert_eq!((outcome.verdict, outcome.phone, sent.len()), (refused(Reason::UnknownPhone), None, 3));
+    assert_eq!(
+        (outcome.verdict, outcome.phone, sent.len()),
+        (refused(Reason::UnknownPhone), None, 3)
+    );
 
     let mut wrong = host_with(LOCK, None, |s| s.key = Secret::new([1; 32]));
     assert_eq!(tap_usim(&mut wrong, &mut card, CLOCK).0.verdict, refused(Reason::WrongKey));
@@ -449,11 +535,26 @@ fn the_host_refuses_with_its_reasons() {
     // No USIM at all; rubbish; a card that asks for GET RESPONSE without end.
     let mut phone = phone();
     assert_eq!(tap_usim(&mut host(None), &mut phone, CLOCK).0.verdict, refused(Reason::AppMissing));
-    assert_eq!(tap_card(&mut host(None), CLOCK, &mut |_| vec![0x6A, 0x82]).0.verdict, refused(Reason::AppMissing));
-    assert_eq!(tap_card(&mut host(None), CLOCK, &mut |_| vec![0x90]).0.verdict, refused(Reason::CardError));
-    assert_eq!(tap_card(&mut host(None), CLOCK, &mut |_| vec![0x61, 0x05]).0.verdict, refused(Reason::CardError));
-    assert_eq!(tap_card(&mut host(None), CLOCK, &mut |_| vec![0x6C, 0x05]).0.verdict, refused(Reason::CardError));
-    assert_eq!(tap_card(&mut host(None), CLOCK, &mut |_| vec![0x90, 0x00]).0.verdict, refused(Reason::CardError));
+    assert_eq!(
+        tap_card(&mut host(None), CLOCK, &mut |_| vec![0x6A, 0x82]).0.verdict,
+        refused(Reason::AppMissing)
+    );
+    assert_eq!(
+        tap_card(&mut host(None), CLOCK, &mut |_| vec![0x90]).0.verdict,
+        refused(Reason::CardError)
+    );
+    assert_eq!(
+        tap_card(&mut host(None), CLOCK, &mut |_| vec![0x61, 0x05]).0.verdict,
+        refused(Reason::CardError)
+    );
+    assert_eq!(
+        tap_card(&mut host(None), CLOCK, &mut |_| vec![0x6C, 0x05]).0.verdict,
+        refused(Reason::CardError)
+    );
+    assert_eq!(
+        tap_card(&mut host(None), CLOCK, &mut |_| vec![0x90, 0x00]).0.verdict,
+        refused(Reason::CardError)
+    );
 }
 
 #[test]
@@ -483,7 +584,11 @@ impl OldCard {
         if command.ins == 0xC0 {
             let length = (command.ne as usize).min(self.waiting.len());
             let part: Vec<u8> = self.waiting.drain(..length).collect();
-            let sw = if self.waiting.is_empty() { [0x90, 0x00] } else { [0x61, self.announce()] };
+            let sw = if self.waiting.is_empty() {
+                [0x90, 0x00]
+            } else {
+                [0x61, self.announce()]
+            };
             return [part, sw.to_vec()].concat();
         }
         self.waiting.clear();
@@ -510,12 +615,22 @@ impl OldCard {
 #[test]
 fn a_card_without_partial_select_opens_by_way_of_ef_dir() {
     for at_most in [255, 20] {
-        let mut card = OldCard { chip: usim(Some("1234")), waiting: Vec::new(), at_most };
+        let mut card = OldCard {
+            chip: usim(Some("1234")),
+            waiting: Vec::new(),
+            at_most,
+        };
         card.chip.power_on();
         let (outcome, sent) = tap_card(&mut host(Some("1234")), CLOCK, &mut |command| card.answer(command));
         assert_eq!(outcome.verdict, Verdict::Open, "{outcome:?}");
         let sent: Vec<String> = sent.iter().map(hex::encode).collect();
-        let expected = ["00a4040407a000000087100200", "00a4080c022f00", "00b2010400", "00b201041a", "00a4040410a0000000871002ffffffff890709000000"];
+        let expected = [
+            "00a4040407a000000087100200",
+            "00a4080c022f00",
+            "00b2010400",
+            "00b201041a",
+            "00a4040410a0000000871002ffffffff890709000000",
+        ];
         assert_eq!(sent[..5], expected);
         assert!(sent.iter().any(|c| c.starts_with("00c00000")), "answers came by GET RESPONSE");
     }

@@ -1,5 +1,5 @@
 //! Our chips, byte for byte, against vectors that another implementation computed from docs/protocol.md (`tests/peers/make_vectors.py`).
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
@@ -80,7 +80,10 @@ fn done(step: LockStep) -> Outcome {
 fn keys_are_those_of_the_vectors() {
     let v = Vectors::new();
     let k = |name| v.get("keys", name);
-    assert_eq!((k("phone id"), k("lock id"), k("K_site")), (PHONE.0.to_vec(), LOCK.0.to_vec(), SITE.to_vec()));
+    assert_eq!(
+        (k("phone id"), k("lock id"), k("K_site")),
+        (PHONE.0.to_vec(), LOCK.0.to_vec(), SITE.to_vec())
+    );
     let k_ph = keys::phone(&SITE, PHONE);
     assert_eq!(k_ph.to_vec(), k("K_ph"));
     assert_eq!(keys::recognition(&k_ph).to_vec(), k("K_id"));
@@ -111,7 +114,10 @@ fn challenge_response_byte_for_byte() {
     let command = transmitted(begin(&mut lock, 0, clock, &fci[..fci.len() - 2]));
     assert_eq!(command, cr("AUTHENTICATE"));
     let outcome = done(next(&mut lock, &cr("AUTHENTICATE response")));
-    assert_eq!((outcome.verdict, outcome.flags), (Verdict::Open, Some(u32::from_be_bytes(v.array("keys", "flags")))));
+    assert_eq!(
+        (outcome.verdict, outcome.flags),
+        (Verdict::Open, Some(u32::from_be_bytes(v.array("keys", "flags"))))
+    );
     assert_eq!(outcome.control_flow, Some(cr("CONTROL FLOW opened")));
 }
 
@@ -134,7 +140,11 @@ fn aka_byte_for_byte(group: &str, algorithm: Algorithm) {
     // A phone that is ahead.
     let mut sequences = PerLock::new();
     sequences.accept(LOCK, seq_ms);
-    let record = Change::Record { aid: Aid::AKA, name: b"seq".to_vec(), value: sequences.to_bytes() };
+    let record = Change::Record {
+        aid: Aid::AKA,
+        name: b"seq".to_vec(),
+        value: sequences.to_bytes(),
+    };
     let mut phone = opened(&phone_personalisation(PHONE), &[record], given(&[&rp]));
     assert_eq!(send(&mut phone, &aka("SELECT")), aka("SELECT response"));
     assert_eq!(send(&mut phone, &aka("AUTHENTICATE")), aka("sequence failure response"));
@@ -156,10 +166,21 @@ fn aka_byte_for_byte(group: &str, algorithm: Algorithm) {
     let mut lock = opened(&personalisation, &[], given(&[&rand, &other]));
     assert_eq!(begun(&mut lock), aka("AUTHENTICATE"));
     let again = transmitted(next(&mut lock, &aka("sequence failure response")));
-    assert_eq!((&again[..5], &again[5..21], &again[37..45]), (&[0x80, 0x88, 0, algorithm.p2(), 40][..], &other[..], &LOCK.0[..]));
-    let key = if algorithm == Algorithm::Milenage { [aka("K"), aka("OPc")] } else { [aka("K"), aka("TOPc")] }.concat();
+    assert_eq!(
+        (&again[..5], &again[5..21], &again[37..45]),
+        (&[0x80, 0x88, 0, algorithm.p2(), 40][..], &other[..], &LOCK.0[..])
+    );
+    let key = if algorithm == Algorithm::Milenage {
+        [aka("K"), aka("OPc")]
+    } else {
+        [aka("K"), aka("TOPc")]
+    }
+    .concat();
     let autn = Autn(again[21..37].try_into().unwrap());
-    let (sqn, amf, ..) = Subscriber::from_bytes(algorithm, &key).unwrap().open_autn(&Rand(other), &autn).unwrap();
+    let (sqn, amf, ..) = Subscriber::from_bytes(algorithm, &key)
+        .unwrap()
+        .open_autn(&Rand(other), &autn)
+        .unwrap();
     assert_eq!((sqn.seq(), sqn.ind(), amf.0), (seq_ms + 1, 0, [0, 0]));
 
     // Every bit of X is checked.
@@ -169,7 +190,11 @@ fn aka_byte_for_byte(group: &str, algorithm: Algorithm) {
         let mut answer = aka("sequence failure response");
         answer[byte] ^= 0x10;
         let outcome = done(next(&mut lock, &answer));
-        assert_eq!(outcome.verdict, Verdict::Refused(tapdoor_protocol::door::Reason::WrongKey), "byte {byte}");
+        assert_eq!(
+            outcome.verdict,
+            Verdict::Refused(tapdoor_protocol::door::Reason::WrongKey),
+            "byte {byte}"
+        );
     }
 }
 
@@ -216,7 +241,10 @@ fn identity_byte_for_byte() {
     // The laboratory's switch: the same in plain.
     let mut chip = opened(&phone(true), &[], given(&[]));
     send(&mut chip, &id("SELECT"));
-    assert_eq!(send(&mut chip, &id("GET IDENTITY")), [&[0x01][..], &expected(&[]), &[0x90, 0x00]].concat());
+    assert_eq!(
+        send(&mut chip, &id("GET IDENTITY")),
+        [&[0x01][..], &expected(&[]), &[0x90, 0x00]].concat()
+    );
 }
 
 #[test]
@@ -231,9 +259,17 @@ fn the_request_is_what_the_page_says_and_signed() {
     let mut lock = opened(&personalisation, &[], given(&[&id("nonce")]));
     send(&mut lock, &select(&Aid::REQUEST_LOCK));
     let answer = id("GET IDENTITY response");
-    let request = |data: &[u8]| tapdoor_protocol::apdu::Command::new(0x80, 0x14, 0, 0).data(data).ne(256).encode().unwrap();
+    let request = |data: &[u8]| {
+        tapdoor_protocol::apdu::Command::new(0x80, 0x14, 0, 0)
+            .data(data)
+            .ne(256)
+            .encode()
+            .unwrap()
+    };
     assert_eq!(send(&mut lock, &request(&answer)), [0x69, 0x85], "REQUEST without BEGIN");
-    let LockStep::Transmit { command, .. } = begin(&mut lock, 0, CLOCK, &[]) else { panic!() };
+    let LockStep::Transmit { command, .. } = begin(&mut lock, 0, CLOCK, &[]) else {
+        panic!()
+    };
     assert_eq!(command, id("GET IDENTITY"));
 
     let response = send_whole(&mut lock, &request(&answer));
@@ -242,7 +278,10 @@ fn the_request_is_what_the_page_says_and_signed() {
     let made = Request::parse(data).unwrap();
     let identity = &answer[..answer.len() - 2];
     let length = [0, u8::try_from(identity.len()).unwrap()];
-    assert_eq!(made.signed, [&[1][..], &LOCK.0, &id("nonce"), &CLOCK.to_be_bytes(), &length, identity].concat());
+    assert_eq!(
+        made.signed,
+        [&[1][..], &LOCK.0, &id("nonce"), &CLOCK.to_be_bytes(), &length, identity].concat()
+    );
     let public = ecies::public_compressed(&ecies::SecretScalar(signing)).unwrap();
     assert!(sign::verify(&public, &made.signed, &made.signature));
     assert_eq!(send(&mut lock, &request(&answer)), [0x69, 0x85], "a nonce serves once");

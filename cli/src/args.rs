@@ -181,7 +181,9 @@ pub struct ApduArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  tapdoor show today.tape\n  tapdoor show today.tape --tap 3 --layer apdu\n  tapdoor show today.tape --json")]
+#[command(
+    after_help = "Examples:\n  tapdoor show today.tape\n  tapdoor show today.tape --tap 3 --layer apdu\n  tapdoor show today.tape --json"
+)]
 pub struct ShowArgs {
     /// The tape; - is standard input
     pub file: PathBuf,

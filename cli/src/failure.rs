@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::io;
 
 use tapdoor_config::ConfigError;
-use tapdoor_reader::source::SourceErrorKind;
 use tapdoor_reader::SourceError;
+use tapdoor_reader::source::SourceErrorKind;
 use tapdoor_workbench::OpenError;
 
 /// Done.
@@ -33,7 +33,10 @@ pub struct Failure {
 impl Failure {
     /// With one of the statuses above.
     pub fn new(code: u8, detail: impl Display) -> Self {
-        Self { code, detail: detail.to_string() }
+        Self {
+            code,
+            detail: detail.to_string(),
+        }
     }
 }
 
@@ -47,7 +50,11 @@ impl From<io::Error> for Failure {
 
 impl From<SourceError> for Failure {
     fn from(error: SourceError) -> Self {
-        let code = if error.kind == SourceErrorKind::Cancelled { INTERRUPTED } else { DEVICE };
+        let code = if error.kind == SourceErrorKind::Cancelled {
+            INTERRUPTED
+        } else {
+            DEVICE
+        };
         Self::new(code, error)
     }
 }

@@ -39,7 +39,10 @@ impl Out {
         };
         choice.write_global();
         let verbosity = i8::try_from(arguments.verbose).unwrap_or(i8::MAX) - i8::from(arguments.quiet);
-        Self { json: arguments.json, verbosity }
+        Self {
+            json: arguments.json,
+            verbosity,
+        }
     }
 
     /// Whether output is for programs.
@@ -54,7 +57,11 @@ impl Out {
 
     /// One event: `value` for programs, `text` for people. A line each, whole, at once.
     pub fn event(&mut self, value: &Value, text: impl FnOnce() -> String) -> io::Result<()> {
-        if self.json { self.line(&value.to_string()) } else { self.text(&text()) }
+        if self.json {
+            self.line(&value.to_string())
+        } else {
+            self.text(&text())
+        }
     }
 
     /// A line for programs only.

@@ -67,7 +67,10 @@ impl File {
     /// # Errors
     /// As [`File::load`].
     pub fn parse<T: DeserializeOwned>(path: &Path, text: String) -> Result<(Self, T), ConfigError> {
-        let file = Self { path: path.into(), text: Zeroizing::new(text) };
+        let file = Self {
+            path: path.into(),
+            text: Zeroizing::new(text),
+        };
         match toml::from_str(&file.text) {
             Ok(content) => Ok((file, content)),
             Err(error) => {
@@ -91,12 +94,22 @@ impl File {
 
     /// A complaint about the value that stands at `span`.
     pub fn error(&self, span: &std::ops::Range<usize>, detail: impl Into<String>) -> ConfigError {
-        ConfigError { file: self.path.clone(), line: Some(self.line(span.start)), field: self.field(span.start), detail: detail.into() }
+        ConfigError {
+            file: self.path.clone(),
+            line: Some(self.line(span.start)),
+            field: self.field(span.start),
+            detail: detail.into(),
+        }
     }
 
     /// A complaint about the file as a whole.
     pub fn error_in_file(&self, detail: impl Into<String>) -> ConfigError {
-        ConfigError { file: self.path.clone(), line: None, field: None, detail: detail.into() }
+        ConfigError {
+            file: self.path.clone(),
+            line: None,
+            field: None,
+            detail: detail.into(),
+        }
     }
 
     /// A key of exactly `N` bytes in hexadecimal.
@@ -105,12 +118,18 @@ impl File {
     /// [`ConfigError`] saying how long it is; the value is not quoted.
     pub fn key<const N: usize>(&self, field: &Field) -> Result<Zeroizing<[u8; N]>, ConfigError> {
         let bytes = Zeroizing::new(hex::decode(field.get_ref()).map_err(|_| {
-            self.error(&field.span(), format!("must be {} hexadecimal digits ({N} bytes); this is not hexadecimal", 2 * N))
+            self.error(
+                &field.span(),
+                format!("must be {} hexadecimal digits ({N} bytes); this is not hexadecimal", 2 * N),
+            )
         })?);
         let got = bytes.len();
         match bytes.as_slice().try_into() {
             Ok(key) => Ok(Zeroizing::new(key)),
-            Err(_) => Err(self.error(&field.span(), format!("must have {N} bytes ({} hexadecimal digits), but has {got} bytes", 2 * N))),
+            Err(_) => Err(self.error(
+                &field.span(),
+                format!("must have {N} bytes ({} hexadecimal digits), but has {got} bytes", 2 * N),
+            )),
         }
     }
 
@@ -120,7 +139,9 @@ impl File {
     /// [`ConfigError`].
     pub fn bytes(&self, field: &Field) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
         let digits = Zeroizing::new(field.get_ref().clone());
-        hex::decode(digits.as_bytes()).map(Zeroizing::new).map_err(|_| self.error(&field.span(), "must be hexadecimal digits"))
+        hex::decode(digits.as_bytes())
+            .map(Zeroizing::new)
+            .map_err(|_| self.error(&field.span(), "must be hexadecimal digits"))
     }
 
     /// Anything that can be read from text: identifiers, AIDs.
@@ -131,7 +152,10 @@ impl File {
     where
         T::Err: fmt::Display,
     {
-        field.get_ref().parse().map_err(|e: T::Err| self.error(&field.span(), e.to_string()))
+        field
+            .get_ref()
+            .parse()
+            .map_err(|e: T::Err| self.error(&field.span(), e.to_string()))
     }
 
     /// One of a few words.
@@ -139,10 +163,14 @@ impl File {
     /// # Errors
     /// [`ConfigError`] that names them all.
     pub fn word<T: Copy>(&self, field: &Field, words: &[(&str, T)]) -> Result<T, ConfigError> {
-        words.iter().find(|(word, _)| word == field.get_ref()).map(|(_, value)| *value).ok_or_else(|| {
-            let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            self.error(&field.span(), format!("\"{}\" is none of: {}", field.get_ref(), all.join(", ")))
-        })
+        words
+            .iter()
+            .find(|(word, _)| word == field.get_ref())
+            .map(|(_, value)| *value)
+            .ok_or_else(|| {
+                let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+                self.error(&field.span(), format!("\"{}\" is none of: {}", field.get_ref(), all.join(", ")))
+            })
     }
 
     /// A time (RFC 3339) as seconds since 1970-01-01 UTC.
@@ -192,7 +220,10 @@ mod tests {
         assert_eq!((error.line, error.field.as_deref()), (Some(2), Some("count")));
         let error = sample("id = \"00\"\n\nbogus = 1\n").unwrap_err();
         assert_eq!((error.line, error.field.as_deref()), (Some(3), Some("bogus")));
-        assert!(error.to_string().starts_with("dir/x.toml:3: field `bogus`: unknown field"), "{error}");
+        assert!(
+            error.to_string().starts_with("dir/x.toml:3: field `bogus`: unknown field"),
+            "{error}"
+        );
         assert!(sample("").unwrap_err().to_string().contains("missing field `id`"));
         assert!(sample("id = [").is_err());
     }
@@ -201,7 +232,10 @@ mod tests {
     fn a_key_of_another_length_is_refused_without_being_quoted() {
         let (file, content) = sample("id = \"deadbeef\"").unwrap();
         let error = file.key::<16>(&content.id).unwrap_err();
-        assert_eq!(error.to_string(), "dir/x.toml:1: field `id`: must have 16 bytes (32 hexadecimal digits), but has 4 bytes");
+        assert_eq!(
+            error.to_string(),
+            "dir/x.toml:1: field `id`: must have 16 bytes (32 hexadecimal digits), but has 4 bytes"
+        );
         assert!(file.key::<4>(&content.id).is_ok());
         let (file, content) = sample("id = \"xyz\"").unwrap();
         assert!(!file.key::<4>(&content.id).unwrap_err().to_string().contains("xyz"));

@@ -95,8 +95,11 @@ enum Program {
     Identity,
 }
 
-const PROGRAMS: [(&str, Program); 3] =
-    [("challenge-response", Program::ChallengeResponse), ("aka", Program::Aka), ("identity", Program::Identity)];
+const PROGRAMS: [(&str, Program); 3] = [
+    ("challenge-response", Program::ChallengeResponse),
+    ("aka", Program::Aka),
+    ("identity", Program::Identity),
+];
 
 impl PhoneConfig {
     /// Reads and checks a phone.toml.
@@ -157,7 +160,10 @@ impl PhoneConfig {
                 })
                 .collect();
             applications.extend(usim.clone());
-            Personalisation { applications, ..Personalisation::default() }
+            Personalisation {
+                applications,
+                ..Personalisation::default()
+            }
         };
         let mut laboratory = Laboratory::default();
         for switch in &raw.laboratory.switches {
@@ -167,7 +173,10 @@ impl PhoneConfig {
         personalisation.check().map_err(|e| file.error_in_file(e.to_string()))?;
         Ok(Self {
             id,
-            store: raw.store.as_deref().map_or_else(|| path.with_extension("chip"), |s| file.resolve(s)),
+            store: raw
+                .store
+                .as_deref()
+                .map_or_else(|| path.with_extension("chip"), |s| file.resolve(s)),
             personalisation,
             wrong,
             laboratory,
@@ -176,22 +185,41 @@ impl PhoneConfig {
 }
 
 fn identity(file: &File, raw: &RawIdentity) -> Result<(Identity, Secret), ConfigError> {
-    let kinds = [("imei", IdentityKind::Imei), ("iccid", IdentityKind::Iccid), ("imsi", IdentityKind::Imsi), ("msisdn", IdentityKind::Msisdn)];
+    let kinds = [
+        ("imei", IdentityKind::Imei),
+        ("iccid", IdentityKind::Iccid),
+        ("imsi", IdentityKind::Imsi),
+        ("msisdn", IdentityKind::Msisdn),
+    ];
     let digits = raw.digits.get_ref().clone();
     if digits.is_empty() || digits.len() > 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(file.error(&raw.digits.span(), "must have 1 to 20 decimal digits"));
     }
     let server = file.bytes(&raw.server_key)?.to_vec();
     if !matches!((server.len(), server.first()), (33, Some(2 | 3)) | (65, Some(4))) {
-        return Err(file.error(&raw.server_key.span(), "must be a P-256 public key, SEC1: 33 bytes from 02 or 03, or 65 from 04"));
+        return Err(file.error(
+            &raw.server_key.span(),
+            "must be a P-256 public key, SEC1: 33 bytes from 02 or 03, or 65 from 04",
+        ));
     }
     let agent = Secret::new(file.key::<16>(&raw.k_agent)?.to_vec());
-    Ok((Identity { kind: file.word(&raw.kind, &kinds)?, digits, server, plain: raw.plain }, agent))
+    Ok((
+        Identity {
+            kind: file.word(&raw.kind, &kinds)?,
+            digits,
+            server,
+            plain: raw.plain,
+        },
+        agent,
+    ))
 }
 
 fn usim(file: &File, raw: &RawUsim) -> Result<Application, ConfigError> {
     let algorithms = [("milenage", Algorithm::Milenage), ("tuak", Algorithm::Tuak)];
-    let algorithm = raw.algorithm.as_ref().map_or(Ok(Algorithm::Milenage), |f| file.word(f, &algorithms))?;
+    let algorithm = raw
+        .algorithm
+        .as_ref()
+        .map_or(Ok(Algorithm::Milenage), |f| file.word(f, &algorithms))?;
     if encode_imsi(raw.imsi.get_ref()).is_none() {
         return Err(file.error(&raw.imsi.span(), "an IMSI has 1 to 15 decimal digits"));
     }
@@ -209,7 +237,10 @@ fn usim(file: &File, raw: &RawUsim) -> Result<Application, ConfigError> {
     };
     let mut key = file.bytes(&raw.k)?.to_vec();
     if !k.contains(&key.len()) {
-        return Err(file.error(&raw.k.span(), format!("K of {} has {k:?} bytes, but this has {}", algorithm.name(), key.len())));
+        return Err(file.error(
+            &raw.k.span(),
+            format!("K of {} has {k:?} bytes, but this has {}", algorithm.name(), key.len()),
+        ));
     }
     let opc = file.bytes(&raw.opc)?;
     if opc.len() != operator {

@@ -24,7 +24,9 @@ pub enum Switch {
 
 /// Text that is no switch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is no laboratory switch; they are missing[=challenge-response|aka|identity|AID], wrong-key, slow=MILLISECONDS, silent[=N], tear[=N], answer=HEX")]
+#[error(
+    "\"{0}\" is no laboratory switch; they are missing[=challenge-response|aka|identity|AID], wrong-key, slow=MILLISECONDS, silent[=N], tear[=N], answer=HEX"
+)]
 pub struct SwitchError(pub String);
 
 impl FromStr for Switch {
@@ -107,7 +109,17 @@ mod tests {
         assert_eq!("slow=20".parse(), Ok(Switch::Slow(Duration::from_millis(20))));
         assert_eq!("tear".parse(), Ok(Switch::Tear(1)));
         assert_eq!("answer=6f00".parse(), Ok(Switch::Answer(vec![0x6F, 0x00])));
-        for bad in ["", "slow", "slow=x", "tear=0", "tear=-1", "wrong-key=1", "answer=6f0", "missing=zz", "fly"] {
+        for bad in [
+            "",
+            "slow",
+            "slow=x",
+            "tear=0",
+            "tear=-1",
+            "wrong-key=1",
+            "answer=6f0",
+            "missing=zz",
+            "fly",
+        ] {
             assert!(bad.parse::<Switch>().is_err(), "{bad}");
         }
     }

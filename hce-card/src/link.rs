@@ -30,7 +30,12 @@ impl<C: Card> CardLink for PhoneLink<C> {
             2..=65_538 => Ok(()),
             n => {
                 response.clear();
-                Err(LinkError::new(LinkErrorKind::Malformed, "sim", format!("an answer of {n} bytes is no R-APDU (2 to 65,538)")).during(command))
+                Err(LinkError::new(
+                    LinkErrorKind::Malformed,
+                    "sim",
+                    format!("an answer of {n} bytes is no R-APDU (2 to 65,538)"),
+                )
+                .during(command))
             }
         }
     }

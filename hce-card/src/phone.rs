@@ -52,7 +52,15 @@ impl Phone {
     /// The phone with a chip that is ready.
     #[must_use]
     pub fn with_chip(chip: Chip, laboratory: Laboratory) -> Self {
-        Self { chip, laboratory, apdus: 0, stop: Stop::new(), observer: None, retap: false, told: false }
+        Self {
+            chip,
+            laboratory,
+            apdus: 0,
+            stop: Stop::new(),
+            observer: None,
+            retap: false,
+            told: false,
+        }
     }
 
     /// Has silence and slowness ended by `stop`.

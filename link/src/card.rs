@@ -13,9 +13,15 @@ pub struct Limits {
 
 impl Limits {
     /// Short APDUs only: Lc up to 255, Le up to 256.
-    pub const SHORT: Self = Self { command: 261, response: 258 };
+    pub const SHORT: Self = Self {
+        command: 261,
+        response: 258,
+    };
     /// Extended length.
-    pub const EXTENDED: Self = Self { command: 65_544, response: 65_538 };
+    pub const EXTENDED: Self = Self {
+        command: 65_544,
+        response: 65_538,
+    };
 }
 
 /// What went wrong on a link.
@@ -56,7 +62,12 @@ pub struct LinkError {
 impl LinkError {
     /// A failure outside any command.
     pub fn new(kind: LinkErrorKind, layer: &'static str, detail: impl Into<String>) -> Self {
-        Self { kind, layer, detail: detail.into(), command: None }
+        Self {
+            kind,
+            layer,
+            detail: detail.into(),
+            command: None,
+        }
     }
 
     /// The same with the command that was being sent: its first 5 bytes are kept.
@@ -73,7 +84,9 @@ impl LinkError {
             LinkErrorKind::CardGone => "hold the phone still on the reader until the door answers",
             LinkErrorKind::CardReset => "tap again; close other programs that use this reader",
             LinkErrorKind::Timeout => "wake the phone and tap again; a slow card may need a larger time-out",
-            LinkErrorKind::Malformed => "the card or the program that plays it breaks the protocol: record a tape and look at it with `tapdoor show`",
+            LinkErrorKind::Malformed => {
+                "the card or the program that plays it breaks the protocol: record a tape and look at it with `tapdoor show`"
+            }
             LinkErrorKind::TooLong => "use command chaining, or a link that carries extended length",
             LinkErrorKind::Busy => "close the other program that uses this reader",
             LinkErrorKind::Reader => "check that pcscd runs and the reader is plugged in: `tapdoor readers`",

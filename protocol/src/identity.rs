@@ -28,7 +28,9 @@ impl IdentityKind {
     /// The kind with this number, if there is one.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Imei, Self::Iccid, Self::Imsi, Self::Msisdn].into_iter().find(|k| *k as u8 == number)
+        [Self::Imei, Self::Iccid, Self::Imsi, Self::Msisdn]
+            .into_iter()
+            .find(|k| *k as u8 == number)
     }
 }
 
@@ -102,7 +104,13 @@ impl Phone {
 }
 
 /// kind || length || digits || CMAC(K_agent, lock id || nonce || E).
-fn plaintext<V: Vault>(vault: &mut V, agent: KeyRef, identity: &Identity, challenge: &[u8], ephemeral: &[u8]) -> Result<Vec<u8>, StatusWord> {
+fn plaintext<V: Vault>(
+    vault: &mut V,
+    agent: KeyRef,
+    identity: &Identity,
+    challenge: &[u8],
+    ephemeral: &[u8],
+) -> Result<Vec<u8>, StatusWord> {
     let mac = vault.cmac(agent, &[challenge, ephemeral])?;
     let mut out = Vec::with_capacity(18 + identity.digits.len());
     out.push(identity.kind as u8);
@@ -142,7 +150,10 @@ impl Request {
     /// Reads the answer to REQUEST. Never panics.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        Some(Self { signed: tlv::find(bytes, 0xC3)?.to_vec(), signature: tlv::find(bytes, 0xC4)?.try_into().ok()? })
+        Some(Self {
+            signed: tlv::find(bytes, 0xC3)?.to_vec(),
+            signature: tlv::find(bytes, 0xC4)?.try_into().ok()?,
+        })
     }
 }
 
@@ -165,8 +176,11 @@ impl Lock {
         let mut body = [0; 24];
         body[..8].copy_from_slice(&self.lock.0);
         body[8..].copy_from_slice(&nonce);
-        let command =
-            Command::new(0x80, ins::GET_IDENTITY, 0, 0).data(&body).ne(256).encode().map_err(|_| StatusWord::NO_DIAGNOSIS)?;
+        let command = Command::new(0x80, ins::GET_IDENTITY, 0, 0)
+            .data(&body)
+            .ne(256)
+            .encode()
+            .map_err(|_| StatusWord::NO_DIAGNOSIS)?;
         self.pending = Some((nonce, begin.clock));
         Ok(LockStep::Transmit { command, phone: None })
     }
@@ -182,7 +196,11 @@ impl Lock {
             return refused("GET IDENTITY was answered without a status word");
         };
         if !(response.sw.is_ok() && (19..=255).contains(&response.data.len())) {
-            return refused(&alloc::format!("GET IDENTITY was answered with {} bytes and {}", response.data.len(), response.sw));
+            return refused(&alloc::format!(
+                "GET IDENTITY was answered with {} bytes and {}",
+                response.data.len(),
+                response.sw
+            ));
         }
         let length = u16::try_from(response.data.len()).map_err(|_| StatusWord::WRONG_LENGTH)?;
         let mut signed = Vec::with_capacity(31 + response.data.len());

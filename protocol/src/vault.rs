@@ -8,7 +8,7 @@
 
 use alloc::vec::Vec;
 
-use crate::aka::{Algorithm, Auts, Autn, Rand, Sqn};
+use crate::aka::{Algorithm, Autn, Auts, Rand, Sqn};
 use crate::ids::PhoneId;
 
 /// A key, by reference. Its meaning is private to the vault that gave it.
@@ -35,7 +35,9 @@ impl Slot {
     /// The slot with this number, if there is one.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Phone, Self::Recognition, Self::TestSubscriber, Self::Agent, Self::Signing].into_iter().find(|s| *s as u8 == number)
+        [Self::Phone, Self::Recognition, Self::TestSubscriber, Self::Agent, Self::Signing]
+            .into_iter()
+            .find(|s| *s as u8 == number)
     }
 }
 
@@ -65,7 +67,9 @@ impl Method {
     /// The method with this number, if there is one.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
-        [Self::ChallengeResponse, Self::Aka, Self::Aliro].into_iter().find(|m| *m as u8 == number)
+        [Self::ChallengeResponse, Self::Aka, Self::Aliro]
+            .into_iter()
+            .find(|m| *m as u8 == number)
     }
 }
 
@@ -154,7 +158,13 @@ pub trait Vault {
     ///
     /// # Errors
     /// [`VaultError::NoKey`] if the parent has not 16 or 32 bytes, [`VaultError::Full`].
-    fn derive<const N: usize>(&mut self, parent: KeyRef, label: &[u8], context: &[&[u8]], lengths: [usize; N]) -> Result<[KeyRef; N], VaultError>;
+    fn derive<const N: usize>(
+        &mut self,
+        parent: KeyRef,
+        label: &[u8],
+        context: &[&[u8]],
+        lengths: [usize; N],
+    ) -> Result<[KeyRef; N], VaultError>;
 
     /// Overwrites and frees a transient key. Unknown references are ignored.
     fn forget(&mut self, key: KeyRef);

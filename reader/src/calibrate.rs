@@ -38,7 +38,9 @@ impl Calibration {
     #[must_use]
     pub fn proposal(&self) -> Option<String> {
         let (answer, tap) = self.caps_ms()?;
-        Some(format!("[policy]\nanswer-cap-ms = {answer}\ntap-cap-ms = {tap}\nover-cap = \"refuse\"\n"))
+        Some(format!(
+            "[policy]\nanswer-cap-ms = {answer}\ntap-cap-ms = {tap}\nover-cap = \"refuse\"\n"
+        ))
     }
 }
 

@@ -29,8 +29,11 @@ pub enum Method {
 
 impl Method {
     /// The words of the configuration and of `lock --method`.
-    pub const WORDS: [(&'static str, Self); 3] =
-        [("challenge-response", Self::ChallengeResponse), ("aka", Self::Aka), ("usim", Self::Usim)];
+    pub const WORDS: [(&'static str, Self); 3] = [
+        ("challenge-response", Self::ChallengeResponse),
+        ("aka", Self::Aka),
+        ("usim", Self::Usim),
+    ];
 
     /// The family's name in reports.
     #[must_use]
@@ -211,7 +214,10 @@ impl LockConfig {
             None => path.with_extension("chip"),
         };
         let methods = match &raw.methods {
-            Some(words) => words.iter().map(|word| file.word(word, &Method::WORDS)).collect::<Result<Vec<_>, _>>()?,
+            Some(words) => words
+                .iter()
+                .map(|word| file.word(word, &Method::WORDS))
+                .collect::<Result<Vec<_>, _>>()?,
             None => vec![Method::ChallengeResponse, Method::Aka],
         };
         if methods.is_empty() {
@@ -219,7 +225,12 @@ impl LockConfig {
         }
         for (index, method) in methods.iter().enumerate() {
             if methods[..index].contains(method) {
-                let span = raw.methods.as_ref().and_then(|m| m.get(index)).map(Spanned::span).unwrap_or_default();
+                let span = raw
+                    .methods
+                    .as_ref()
+                    .and_then(|m| m.get(index))
+                    .map(Spanned::span)
+                    .unwrap_or_default();
                 return Err(file.error(&span, "names a method twice"));
             }
         }
@@ -229,7 +240,11 @@ impl LockConfig {
             aka: aid(&raw.applications.aka, Aid::AKA)?,
             identity: aid(&raw.applications.identity, Aid::IDENTITY)?,
         };
-        let algorithm = raw.aka.algorithm.as_ref().map_or(Ok(Algorithm::Milenage), |f| file.word(f, &ALGORITHMS))?;
+        let algorithm = raw
+            .aka
+            .algorithm
+            .as_ref()
+            .map_or(Ok(Algorithm::Milenage), |f| file.word(f, &ALGORITHMS))?;
         let list = list(file, &raw.phones, &methods, algorithm)?;
         let subscribers = subscribers(file, raw)?;
         let pin = match raw.usim.as_ref().and_then(|u| u.pin.as_ref()) {
@@ -245,7 +260,11 @@ impl LockConfig {
             Application::usim_host(Aid::USIM_HOST, id, pin),
         ];
         if let Some(key) = &raw.signing_key {
-            applications.push(Application::request_lock(Aid::REQUEST_LOCK, id, Secret::new(file.key::<32>(key)?.to_vec())));
+            applications.push(Application::request_lock(
+                Aid::REQUEST_LOCK,
+                id,
+                Secret::new(file.key::<32>(key)?.to_vec()),
+            ));
         }
         Ok(Self {
             id,
@@ -256,14 +275,24 @@ impl LockConfig {
             caps: caps(file, &raw.policy)?,
             max_delay: match &raw.policy.max_delay_ms {
                 Some(ms) if *ms.get_ref() > MAX_DELAY => {
-                    return Err(file.error(&ms.span(), format!("at most {MAX_DELAY}: a phone must not be shut out for longer by somebody's failures")));
+                    return Err(file.error(
+                        &ms.span(),
+                        format!("at most {MAX_DELAY}: a phone must not be shut out for longer by somebody's failures"),
+                    ));
                 }
                 Some(ms) => Duration::from_millis(*ms.get_ref()),
                 None => Duration::from_millis(MAX_DELAY),
             },
-            door: DoorConfig { log: raw.door.log.as_deref().map(|p| file.resolve(p)), run: raw.door.run.clone() },
+            door: DoorConfig {
+                log: raw.door.log.as_deref().map(|p| file.resolve(p)),
+                run: raw.door.run.clone(),
+            },
             feedback: raw.feedback.enabled.unwrap_or(true),
-            personalisation: Personalisation { applications, list, subscribers },
+            personalisation: Personalisation {
+                applications,
+                list,
+                subscribers,
+            },
         })
     }
 }
@@ -271,7 +300,10 @@ impl LockConfig {
 fn aid(file: &File, field: &Field) -> Result<Aid, ConfigError> {
     let aid: Aid = file.value(field)?;
     if aid.as_bytes().len() < 5 {
-        return Err(file.error(&field.span(), "an AID of an application has 5 to 16 bytes: phones do not route shorter ones"));
+        return Err(file.error(
+            &field.span(),
+            "an AID of an application has 5 to 16 bytes: phones do not route shorter ones",
+        ));
     }
     Ok(aid)
 }
@@ -318,13 +350,24 @@ fn list(file: &File, phones: &[RawPhone], methods: &[Method], algorithm: Algorit
         }
         let entry = ListEntry {
             phone: id,
-            weakest: phone.weakest.as_ref().map_or(Ok(vault::Method::ChallengeResponse), |f| file.word(f, &words))?,
+            weakest: phone
+                .weakest
+                .as_ref()
+                .map_or(Ok(vault::Method::ChallengeResponse), |f| file.word(f, &words))?,
             not_after: not_after(file, phone.not_after.as_ref())?,
             flags: if phone.require_user_authentication { REQUIRE_USER } else { 0 },
             k_id: Secret::new(file.key::<16>(&phone.k_id)?.to_vec()),
             k_l: Secret::new(file.key::<16>(&phone.k_l)?.to_vec()),
-            milenage: phone.milenage.as_ref().map(|f| file.key::<32>(f).map(|k| Secret::new(k.to_vec()))).transpose()?,
-            tuak: phone.tuak.as_ref().map(|f| file.key::<64>(f).map(|k| Secret::new(k.to_vec()))).transpose()?,
+            milenage: phone
+                .milenage
+                .as_ref()
+                .map(|f| file.key::<32>(f).map(|k| Secret::new(k.to_vec())))
+                .transpose()?,
+            tuak: phone
+                .tuak
+                .as_ref()
+                .map(|f| file.key::<64>(f).map(|k| Secret::new(k.to_vec())))
+                .transpose()?,
         };
         // A phone that AKA is tried with must have keys for it: found now, not at the first tap.
         let missing = match algorithm {
@@ -355,21 +398,33 @@ fn subscribers(file: &File, raw: &Raw) -> Result<Vec<TestSubscriber>, ConfigErro
             return Err(file.error(&s.imsi.span(), "an IMSI has 1 to 15 decimal digits"));
         }
         first_time(file, &mut imsis, imsi.clone(), &s.imsi)?;
-        let algorithm = s.algorithm.as_ref().map_or(Ok(Algorithm::Milenage), |f| file.word(f, &ALGORITHMS))?;
+        let algorithm = s
+            .algorithm
+            .as_ref()
+            .map_or(Ok(Algorithm::Milenage), |f| file.word(f, &ALGORITHMS))?;
         let mut key = file.bytes(&s.k)?.to_vec();
         let (k, opc): (&[usize], usize) = match algorithm {
             Algorithm::Milenage => (&[16], 16),
             Algorithm::Tuak => (&[16, 32], 32),
         };
         if !k.contains(&key.len()) {
-            return Err(file.error(&s.k.span(), format!("K of {} has {k:?} bytes, but this has {}", algorithm.name(), key.len())));
+            return Err(file.error(
+                &s.k.span(),
+                format!("K of {} has {k:?} bytes, but this has {}", algorithm.name(), key.len()),
+            ));
         }
         let operator = file.bytes(&s.opc)?;
         if operator.len() != opc {
             return Err(file.error(&s.opc.span(), format!("must have {opc} bytes, but has {}", operator.len())));
         }
         key.extend_from_slice(&operator);
-        out.push(TestSubscriber { phone: id, imsi, algorithm, not_after: not_after(file, s.not_after.as_ref())?, key: Secret::new(key) });
+        out.push(TestSubscriber {
+            phone: id,
+            imsi,
+            algorithm,
+            not_after: not_after(file, s.not_after.as_ref())?,
+            key: Secret::new(key),
+        });
     }
     Ok(out)
 }

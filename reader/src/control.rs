@@ -18,7 +18,12 @@ pub struct Control<L> {
 impl<L: CardLink> Control<L> {
     /// Takes the link to a powered chip.
     pub fn new(link: L) -> Self {
-        Self { link: Complete::new(link), selected: None, command: Vec::with_capacity(300), response: Vec::with_capacity(300) }
+        Self {
+            link: Complete::new(link),
+            selected: None,
+            command: Vec::with_capacity(300),
+            response: Vec::with_capacity(300),
+        }
     }
 
     /// BEGIN at the lock half `application`.
@@ -47,25 +52,41 @@ impl<L: CardLink> Control<L> {
     }
 
     fn send(&mut self, command: Command<'_>, name: &str) -> Result<(), LinkError> {
-        command
-            .encode_into(&mut self.command)
-            .map_err(|e| LinkError::new(LinkErrorKind::TooLong, "chip", format!("{name} cannot be said to the lock's chip: {e}")))?;
+        command.encode_into(&mut self.command).map_err(|e| {
+            LinkError::new(
+                LinkErrorKind::TooLong,
+                "chip",
+                format!("{name} cannot be said to the lock's chip: {e}"),
+            )
+        })?;
         self.link.transmit(&self.command, &mut self.response)?;
         match Response::parse(&self.response) {
             Ok(response) if response.sw.is_ok() => Ok(()),
             Ok(response) => Err(LinkError::new(
                 LinkErrorKind::Malformed,
                 "chip",
-                format!("the lock's own chip answers {name} with {} ({})", response.sw, response.sw.meaning()),
+                format!(
+                    "the lock's own chip answers {name} with {} ({})",
+                    response.sw,
+                    response.sw.meaning()
+                ),
             )),
-            Err(e) => Err(LinkError::new(LinkErrorKind::Malformed, "chip", format!("the lock's own chip answers {name} with {e}"))),
+            Err(e) => Err(LinkError::new(
+                LinkErrorKind::Malformed,
+                "chip",
+                format!("the lock's own chip answers {name} with {e}"),
+            )),
         }
     }
 
     fn step(&self, name: &str) -> Result<LockStep, LinkError> {
         let data = self.response.split_last_chunk::<2>().map_or(&[][..], |(data, _)| data);
         LockStep::parse(data).ok_or_else(|| {
-            LinkError::new(LinkErrorKind::Malformed, "chip", format!("the lock's own chip answers {name} with neither a command nor a verdict"))
+            LinkError::new(
+                LinkErrorKind::Malformed,
+                "chip",
+                format!("the lock's own chip answers {name} with neither a command nor a verdict"),
+            )
         })
     }
 }

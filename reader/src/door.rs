@@ -49,7 +49,9 @@ impl Door {
     }
 
     fn run(&self, number: u64, tap: &Tap) -> io::Result<()> {
-        let Some((program, arguments)) = self.config.run.split_first() else { return Ok(()) };
+        let Some((program, arguments)) = self.config.run.split_first() else {
+            return Ok(());
+        };
         let mut child = Command::new(program)
             .args(arguments)
             .env("TAPDOOR_TAP", number.to_string())

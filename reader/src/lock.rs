@@ -67,7 +67,14 @@ impl Lock {
     pub fn with_chip(config: LockConfig, chip: Chip) -> Self {
         let door = Door::new(config.door.clone());
         let delays = Delays::new(config.max_delay);
-        Self { config, chip, door, delays, tape: None, taps: 0 }
+        Self {
+            config,
+            chip,
+            door,
+            delays,
+            tape: None,
+            taps: 0,
+        }
     }
 
     /// Records from now on.
@@ -122,7 +129,10 @@ impl Lock {
             if stop.is_stopped() && tap.verdict == TapVerdict::Error {
                 return Err(SourceError::cancelled("lock"));
             }
-            if !observe(LockEvent::Tap { number: self.taps, tap: &tap }) {
+            if !observe(LockEvent::Tap {
+                number: self.taps,
+                tap: &tap,
+            }) {
                 return Ok(());
             }
             source.wait_removal(stop)?;

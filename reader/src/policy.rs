@@ -19,7 +19,11 @@ pub struct Caps {
 
 impl Default for Caps {
     fn default() -> Self {
-        Self { answer: Duration::from_secs(1), tap: Duration::from_secs(3), mode: Mode::Warn }
+        Self {
+            answer: Duration::from_secs(1),
+            tap: Duration::from_secs(3),
+            mode: Mode::Warn,
+        }
     }
 }
 
@@ -37,13 +41,18 @@ impl Delays {
     /// No failures yet; no delay is longer than `most`.
     #[must_use]
     pub fn new(most: Duration) -> Self {
-        Self { most, failures: HashMap::new() }
+        Self {
+            most,
+            failures: HashMap::new(),
+        }
     }
 
     /// How long this phone still has to wait at `now`.
     #[must_use]
     pub fn left(&self, phone: PhoneId, now: Instant) -> Duration {
-        self.failures.get(&phone).map_or(Duration::ZERO, |(_, until)| until.saturating_duration_since(now))
+        self.failures
+            .get(&phone)
+            .map_or(Duration::ZERO, |(_, until)| until.saturating_duration_since(now))
     }
 
     /// A proof of this phone failed.

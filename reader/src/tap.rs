@@ -102,8 +102,14 @@ struct Session<'a, P, L> {
 /// Runs one tap over `phone`, which is held. `clock` is seconds since 1970-01-01 UTC.
 pub fn run<P: CardLink, L: CardLink>(config: &LockConfig, control: &mut Control<L>, phone: P, clock: u32, pause: &mut Pause<'_>) -> Tap {
     let started = Instant::now();
-    let bounded = Bounded { link: phone, exchanges: 0, started };
-    let guard = RelayGuard::new(Timed::new(bounded)).with_caps(config.caps.answer, config.caps.tap).with_mode(config.caps.mode);
+    let bounded = Bounded {
+        link: phone,
+        exchanges: 0,
+        started,
+    };
+    let guard = RelayGuard::new(Timed::new(bounded))
+        .with_caps(config.caps.answer, config.caps.tap)
+        .with_mode(config.caps.mode);
     let mut waited = Duration::ZERO;
     let mut timed_pause = |phone: PhoneId| {
         let before = Instant::now();
@@ -255,12 +261,17 @@ impl<P: CardLink, L: CardLink> Session<'_, P, L> {
 
     /// SELECT: the FCI is left in `response`. `None` for 6A82.
     fn select(&mut self, aid: Aid) -> Result<Option<StatusWord>, LinkError> {
-        let encoded = Command::new(0x00, 0xA4, 0x04, 0x00).data(aid.as_bytes()).ne(256).encode_into(&mut self.command);
+        let encoded = Command::new(0x00, 0xA4, 0x04, 0x00)
+            .data(aid.as_bytes())
+            .ne(256)
+            .encode_into(&mut self.command);
         encoded.map_err(|e| LinkError::new(LinkErrorKind::TooLong, "tap", e.to_string()))?;
         let before = self.time();
         self.phone.transmit(&self.command, &mut self.response)?;
         self.select += self.time() - before;
-        let sw = Response::parse(&self.response).map_err(|e| LinkError::new(LinkErrorKind::Malformed, "tap", e.to_string()))?.sw;
+        let sw = Response::parse(&self.response)
+            .map_err(|e| LinkError::new(LinkErrorKind::Malformed, "tap", e.to_string()))?
+            .sw;
         Ok((sw != StatusWord::NOT_FOUND).then_some(sw))
     }
 
@@ -275,7 +286,11 @@ impl<P: CardLink, L: CardLink> Session<'_, P, L> {
                         let go_on = (self.pause)(phone);
                         self.phone.inner_mut().resume();
                         if !go_on {
-                            return Err(LinkError::new(LinkErrorKind::Cancelled, "tap", "stopped while a failed phone had to wait"));
+                            return Err(LinkError::new(
+                                LinkErrorKind::Cancelled,
+                                "tap",
+                                "stopped while a failed phone had to wait",
+                            ));
                         }
                     }
                     let before = self.time();
@@ -300,6 +315,13 @@ impl<P: CardLink, L: CardLink> Session<'_, P, L> {
             Verdict::Open => (TapVerdict::Open, None),
             Verdict::Refused(reason) => (TapVerdict::Refused, Some(reason)),
         };
-        End { verdict, method: Some(method), reason, detail: outcome.evidence, control_flow: outcome.control_flow, reset: false }
+        End {
+            verdict,
+            method: Some(method),
+            reason,
+            detail: outcome.evidence,
+            control_flow: outcome.control_flow,
+            reset: false,
+        }
     }
 }

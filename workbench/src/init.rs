@@ -33,9 +33,16 @@ pub enum InitError {
 /// [`InitError`]; files that were there are left as they are.
 pub fn init(folder: &Path, phones: usize, usim: bool) -> Result<Vec<PathBuf>, InitError> {
     let site = Site::generate(phones.max(1), usim)?;
-    let mut files = vec![("lock.toml".to_owned(), site.lock_toml()), ("server.toml".to_owned(), site.server_toml())];
+    let mut files = vec![
+        ("lock.toml".to_owned(), site.lock_toml()),
+        ("server.toml".to_owned(), site.server_toml()),
+    ];
     for index in 0..phones.max(1) {
-        let stem = if index == 0 { "phone".to_owned() } else { format!("phone-{}", index + 1) };
+        let stem = if index == 0 {
+            "phone".to_owned()
+        } else {
+            format!("phone-{}", index + 1)
+        };
         if let Some(text) = site.phone_toml(index, &format!("{stem}.chip")) {
             files.push((format!("{stem}.toml"), text));
         }

@@ -51,7 +51,12 @@ impl FromStr for ReaderSpec {
         Ok(match kind {
             "pcsc" => Self::Pcsc(rest.into()),
             "vpcd-listen" if rest.contains(':') => Self::VpcdListen(rest.into()),
-            "sim" => Self::Sim(rest.split(',').filter(|s| !s.is_empty()).map(str::parse).collect::<Result<_, _>>()?),
+            "sim" => Self::Sim(
+                rest.split(',')
+                    .filter(|s| !s.is_empty())
+                    .map(str::parse)
+                    .collect::<Result<_, _>>()?,
+            ),
             "tape" if !rest.is_empty() => Self::Tape(rest.into()),
             "acr122u-raw" | "libnfc" | "pn532" | "udp" => return Err(SpecError::Later(kind.into())),
             _ => return Err(SpecError::Unknown(text.into())),

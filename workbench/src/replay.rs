@@ -56,7 +56,9 @@ impl TapeSource {
         let mut taps: Vec<(Option<u64>, Answers)> = Vec::new();
         for event in TapeReader::new(BufReader::new(file)).map_err(read)? {
             let event = event.map_err(read)?;
-            let (Layer::Apdu, Some(Direction::In), Some(data)) = (event.layer, event.dir, event.data) else { continue };
+            let (Layer::Apdu, Some(Direction::In), Some(data)) = (event.layer, event.dir, event.data) else {
+                continue;
+            };
             match taps.last_mut() {
                 Some((tap, answers)) if *tap == event.tap => answers.push(data),
                 _ => taps.push((event.tap, vec![data])),
@@ -65,7 +67,11 @@ impl TapeSource {
         if taps.is_empty() {
             return Err(ReplayError::Empty(path.into()));
         }
-        Ok(Self { name: path.display().to_string(), taps: taps.into_iter().map(|(_, answers)| answers).collect(), next: 0 })
+        Ok(Self {
+            name: path.display().to_string(),
+            taps: taps.into_iter().map(|(_, answers)| answers).collect(),
+            next: 0,
+        })
     }
 }
 
@@ -89,7 +95,14 @@ impl CardLink for TapeLink {
 
 impl CardSource for TapeSource {
     fn describe(&self) -> ReaderInfo {
-        ReaderInfo { name: self.name.clone(), driver: "tape", firmware: None, mode: "sim", listen: None, is_acr122: false }
+        ReaderInfo {
+            name: self.name.clone(),
+            driver: "tape",
+            firmware: None,
+            mode: "sim",
+            listen: None,
+            is_acr122: false,
+        }
     }
 
     fn wait_card(&mut self, stop: &Stop) -> Result<Session, SourceError> {
@@ -98,11 +111,22 @@ impl CardSource for TapeSource {
         }
         let answers = self.taps.get(self.next % self.taps.len().max(1)).cloned().unwrap_or_default();
         self.next += 1;
-        Ok(Session { link: Box::new(TapeLink { answers: answers.into_iter() }), atr: None, protocol: Protocol::T1, hold: Hold::Exclusive })
+        Ok(Session {
+            link: Box::new(TapeLink {
+                answers: answers.into_iter(),
+            }),
+            atr: None,
+            protocol: Protocol::T1,
+            hold: Hold::Exclusive,
+        })
     }
 
     fn wait_removal(&mut self, stop: &Stop) -> Result<(), SourceError> {
-        if stop.sleep(Duration::ZERO) { Err(SourceError::cancelled("tape")) } else { Ok(()) }
+        if stop.sleep(Duration::ZERO) {
+            Err(SourceError::cancelled("tape"))
+        } else {
+            Ok(())
+        }
     }
 
     fn set_observer(&mut self, _observer: Observer) {}

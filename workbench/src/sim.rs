@@ -65,7 +65,11 @@ impl SimSource {
     /// Taps of this phone, with `pause` between them.
     #[must_use]
     pub fn new(phone: SharedPhone, pause: Duration) -> Self {
-        Self { phone, plan: FaultPlan::default(), pause }
+        Self {
+            phone,
+            plan: FaultPlan::default(),
+            pause,
+        }
     }
 
     /// The same with faults on the link of each tap.
@@ -78,7 +82,14 @@ impl SimSource {
 
 impl CardSource for SimSource {
     fn describe(&self) -> ReaderInfo {
-        ReaderInfo { name: "simulated phone".into(), driver: "sim", firmware: None, mode: "sim", listen: None, is_acr122: false }
+        ReaderInfo {
+            name: "simulated phone".into(),
+            driver: "sim",
+            firmware: None,
+            mode: "sim",
+            listen: None,
+            is_acr122: false,
+        }
     }
 
     fn wait_card(&mut self, stop: &Stop) -> Result<Session, SourceError> {
@@ -86,13 +97,25 @@ impl CardSource for SimSource {
             return Err(SourceError::cancelled("sim"));
         }
         let link = PhoneLink::new(self.phone.clone());
-        let link: Box<dyn tapdoor_link::CardLink + Send> =
-            if self.plan.is_empty() { Box::new(link) } else { Box::new(Faulty::new(link, self.plan.clone())) };
-        Ok(Session { link, atr: Some(ATR.to_vec()), protocol: Protocol::T1, hold: Hold::Exclusive })
+        let link: Box<dyn tapdoor_link::CardLink + Send> = if self.plan.is_empty() {
+            Box::new(link)
+        } else {
+            Box::new(Faulty::new(link, self.plan.clone()))
+        };
+        Ok(Session {
+            link,
+            atr: Some(ATR.to_vec()),
+            protocol: Protocol::T1,
+            hold: Hold::Exclusive,
+        })
     }
 
     fn wait_removal(&mut self, stop: &Stop) -> Result<(), SourceError> {
-        if stop.sleep(self.pause) { Err(SourceError::cancelled("sim")) } else { Ok(()) }
+        if stop.sleep(self.pause) {
+            Err(SourceError::cancelled("sim"))
+        } else {
+            Ok(())
+        }
     }
 
     fn set_observer(&mut self, _observer: Observer) {}

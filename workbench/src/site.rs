@@ -148,7 +148,11 @@ impl Site {
              # log = \"door.log\"\n\
              # run = [\"sh\", \"-c\", \"echo $TAPDOOR_VERDICT $TAPDOOR_PHONE\"]\n",
             self.lock,
-            if self.usim.is_some() { "; usim is for a laboratory only" } else { "" },
+            if self.usim.is_some() {
+                "; usim is for a laboratory only"
+            } else {
+                ""
+            },
             if self.usim.is_some() { ", \"usim\"" } else { "" },
             hex::encode(self.signing),
         );

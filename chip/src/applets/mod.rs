@@ -40,10 +40,15 @@ pub fn make(kind: Kind, parameters: &[u8]) -> Option<Box<dyn Applet>> {
             let flags = u32::from_be_bytes(tlv::find(parameters, tag::FLAGS)?.try_into().ok()?);
             Box::new(phone_half::ChallengeResponse(challenge_response::Phone::new(phone()?, flags)))
         }
-        Kind::Aka => Box::new(phone_half::Aka(aka::profile_p::Phone::new(phone()?, &[Algorithm::Milenage, Algorithm::Tuak]))),
+        Kind::Aka => Box::new(phone_half::Aka(aka::profile_p::Phone::new(
+            phone()?,
+            &[Algorithm::Milenage, Algorithm::Tuak],
+        ))),
         Kind::Identity => Box::new(phone_half::Identity(identity::Phone::new(identity_of(parameters)))),
         Kind::Usim => {
-            let &[algorithm] = tlv::find(parameters, tag::ALGORITHM)? else { return None };
+            let &[algorithm] = tlv::find(parameters, tag::ALGORITHM)? else {
+                return None;
+            };
             Box::new(usim::Usim(aka::profile_u::Usim::new(Profile {
                 algorithm: Algorithm::from_p2(algorithm)?,
                 iccid: text(parameters, tag::ICCID)?,
@@ -56,11 +61,17 @@ pub fn make(kind: Kind, parameters: &[u8]) -> Option<Box<dyn Applet>> {
             phone_aid(),
             lock_half::Method::ChallengeResponse(challenge_response::Lock::new(lock()?)),
         )),
-        Kind::AkaLock => Box::new(lock_half::LockHalf::new(phone_aid(), lock_half::Method::Aka(aka::profile_p::Lock::new(lock()?)))),
+        Kind::AkaLock => Box::new(lock_half::LockHalf::new(
+            phone_aid(),
+            lock_half::Method::Aka(aka::profile_p::Lock::new(lock()?)),
+        )),
         Kind::UsimHost => Box::new(lock_half::LockHalf::new(
             None,
             lock_half::Method::UsimHost(aka::profile_u::Host::new(lock()?, text(parameters, tag::PIN))),
         )),
-        Kind::RequestLock => Box::new(lock_half::LockHalf::new(None, lock_half::Method::Request(identity::Lock::new(lock()?)))),
+        Kind::RequestLock => Box::new(lock_half::LockHalf::new(
+            None,
+            lock_half::Method::Request(identity::Lock::new(lock()?)),
+        )),
     })
 }

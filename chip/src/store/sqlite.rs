@@ -35,7 +35,8 @@ CREATE TABLE subscriber(position INTEGER PRIMARY KEY, imsi TEXT NOT NULL UNIQUE,
 ";
 
 const READ_RECORD: &str = "SELECT value FROM record WHERE aid = ?1 AND name = ?2";
-const WRITE_RECORD: &str = "INSERT INTO record(aid, name, value) VALUES (?1, ?2, ?3) ON CONFLICT(aid, name) DO UPDATE SET value = excluded.value";
+const WRITE_RECORD: &str =
+    "INSERT INTO record(aid, name, value) VALUES (?1, ?2, ?3) ON CONFLICT(aid, name) DO UPDATE SET value = excluded.value";
 
 /// How much a commit promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +65,10 @@ impl SqliteStore {
         }
         if path.metadata().is_ok_and(|m| m.len() == 0) {
             // SQLite would take an empty file for a new database, and sequence numbers would start again.
-            return Err(StoreError::Damaged { path: path.into(), detail: "the file is empty".into() });
+            return Err(StoreError::Damaged {
+                path: path.into(),
+                detail: "the file is empty".into(),
+            });
         }
         let mut log = path.as_os_str().to_os_string();
         log.push("-wal");
@@ -73,12 +77,17 @@ impl SqliteStore {
         let connection = Connection::open_with_flags(path, flags).map_err(|e| error(path, &e))?;
         if has_log {
             // What is refused below stays as it is: its log must not be moved into it when the connection closes.
-            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(|e| error(path, &e))?;
+            connection
+                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+                .map_err(|e| error(path, &e))?;
         } else {
             check_length(&connection, path)?;
         }
         let store = Self::with_connection(connection, path, Durability::Full)?;
-        store.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(|e| error(path, &e))?;
+        store
+            .connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
+            .map_err(|e| error(path, &e))?;
         Ok(store)
     }
 
@@ -95,7 +104,10 @@ impl SqliteStore {
 
     /// The new file comes into being under another name and is renamed when it is whole: a store is there, or it is not.
     fn create(path: &Path) -> Result<(), StoreError> {
-        let io = |e: std::io::Error| StoreError::Io { path: path.into(), detail: e.to_string() };
+        let io = |e: std::io::Error| StoreError::Io {
+            path: path.into(),
+            detail: e.to_string(),
+        };
         let mut name = path.file_name().unwrap_or_default().to_os_string();
         name.push(format!(".new-{}", std::process::id()));
         let fresh = path.with_file_name(name);
@@ -140,7 +152,10 @@ impl SqliteStore {
     }
 
     fn with_connection(connection: Connection, path: &Path, durability: Durability) -> Result<Self, StoreError> {
-        let store = Self { connection, path: path.into() };
+        let store = Self {
+            connection,
+            path: path.into(),
+        };
         store.check().map_err(|e| match e {
             CheckError::Sql(e) => error(path, &e),
             CheckError::Store(e) => e,
@@ -168,15 +183,28 @@ impl SqliteStore {
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         let id: u32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
         if id != APPLICATION_ID {
-            return Err(StoreError::Foreign { path: self.path.clone(), found: id }.into());
+            return Err(StoreError::Foreign {
+                path: self.path.clone(),
+                found: id,
+            }
+            .into());
         }
         let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         if found > SCHEMA {
-            return Err(StoreError::Newer { path: self.path.clone(), found, known: SCHEMA }.into());
+            return Err(StoreError::Newer {
+                path: self.path.clone(),
+                found,
+                known: SCHEMA,
+            }
+            .into());
         }
         let verdict: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
         if verdict != "ok" {
-            return Err(StoreError::Damaged { path: self.path.clone(), detail: verdict }.into());
+            return Err(StoreError::Damaged {
+                path: self.path.clone(),
+                detail: verdict,
+            }
+            .into());
         }
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
         // Takes the lock now, so that a second process learns it at once.
@@ -187,9 +215,12 @@ impl SqliteStore {
 
     fn read_all(&self) -> rusqlite::Result<Personalisation> {
         let mut out = Personalisation::default();
-        let mut keys = self.connection.prepare("SELECT slot, value FROM application_key WHERE aid = ?1 ORDER BY slot")?;
-        let mut applications =
-            self.connection.prepare("SELECT aid, kind, life_cycle, privileges, parameters FROM application ORDER BY position")?;
+        let mut keys = self
+            .connection
+            .prepare("SELECT slot, value FROM application_key WHERE aid = ?1 ORDER BY slot")?;
+        let mut applications = self
+            .connection
+            .prepare("SELECT aid, kind, life_cycle, privileges, parameters FROM application ORDER BY position")?;
         let mut rows = applications.query([])?;
         while let Some(row) = rows.next()? {
             let aid: Vec<u8> = row.get(0)?;
@@ -198,7 +229,10 @@ impl SqliteStore {
             let mut key_rows = keys.query(params![aid])?;
             while let Some(key) = key_rows.next()? {
                 let slot: u8 = key.get(0)?;
-                loaded.push((Slot::from_number(slot).ok_or_else(|| strange("slot"))?, Secret::new(key.get::<_, Vec<u8>>(1)?)));
+                loaded.push((
+                    Slot::from_number(slot).ok_or_else(|| strange("slot"))?,
+                    Secret::new(key.get::<_, Vec<u8>>(1)?),
+                ));
             }
             out.applications.push(Application {
                 aid: Aid::new(&aid).ok_or_else(|| strange("aid"))?,
@@ -225,8 +259,9 @@ impl SqliteStore {
                 tuak: row.get::<_, Option<Vec<u8>>>(7)?.map(Secret::new),
             });
         }
-        let mut subscribers =
-            self.connection.prepare("SELECT imsi, phone, algorithm, not_after, value FROM subscriber ORDER BY position")?;
+        let mut subscribers = self
+            .connection
+            .prepare("SELECT imsi, phone, algorithm, not_after, value FROM subscriber ORDER BY position")?;
         let mut rows = subscribers.query([])?;
         while let Some(row) = rows.next()? {
             out.subscribers.push(TestSubscriber {
@@ -284,7 +319,10 @@ impl SqliteStore {
     fn write_records(&mut self, changes: &[Change]) -> rusqlite::Result<()> {
         let write = |connection: &Connection, change: &Change| {
             let Change::Record { aid, name, value } = change;
-            connection.prepare_cached(WRITE_RECORD)?.execute(params![aid.as_bytes(), name, value]).map(|_| ())
+            connection
+                .prepare_cached(WRITE_RECORD)?
+                .execute(params![aid.as_bytes(), name, value])
+                .map(|_| ())
         };
         // A single statement is its own transaction.
         if let [change] = changes {
@@ -309,11 +347,18 @@ impl Store for SqliteStore {
     }
 
     fn number(&mut self) -> Result<[u8; 8], StoreError> {
-        self.connection.query_row("SELECT number FROM chip", [], |row| row.get(0)).map_err(|e| error(&self.path, &e))
+        self.connection
+            .query_row("SELECT number FROM chip", [], |row| row.get(0))
+            .map_err(|e| error(&self.path, &e))
     }
 
     fn record(&mut self, aid: &Aid, name: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let read = || self.connection.prepare_cached(READ_RECORD)?.query_row(params![aid.as_bytes(), name], |row| row.get(0)).optional();
+        let read = || {
+            self.connection
+                .prepare_cached(READ_RECORD)?
+                .query_row(params![aid.as_bytes(), name], |row| row.get(0))
+                .optional()
+        };
         read().map_err(|e| error(&self.path, &e))
     }
 
@@ -330,12 +375,24 @@ impl Store for SqliteStore {
 fn check_length(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     // Before anything else is read, as in `SqliteStore::check`.
     connection.busy_timeout(BUSY).map_err(|e| error(path, &e))?;
-    connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(|e| error(path, &e))?;
+    connection
+        .pragma_update(None, "locking_mode", "EXCLUSIVE")
+        .map_err(|e| error(path, &e))?;
     // Reads the header, without which the size of a page is not known.
-    connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0)).map_err(|e| error(path, &e))?;
-    let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(|e| error(path, &e))?;
+    connection
+        .pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))
+        .map_err(|e| error(path, &e))?;
+    let page: u32 = connection
+        .pragma_query_value(None, "page_size", |row| row.get(0))
+        .map_err(|e| error(path, &e))?;
     // Not opened a second time: closing it would release SQLite's locks.
-    let length = path.metadata().map_err(|e| StoreError::Io { path: path.into(), detail: e.to_string() })?.len();
+    let length = path
+        .metadata()
+        .map_err(|e| StoreError::Io {
+            path: path.into(),
+            detail: e.to_string(),
+        })?
+        .len();
     if page == 0 || length % u64::from(page) != 0 {
         let detail = format!("{length} bytes are no whole number of pages of {page} bytes: the file was cut off");
         return Err(StoreError::Damaged { path: path.into(), detail });
@@ -369,17 +426,31 @@ fn error(path: &Path, error: &rusqlite::Error) -> StoreError {
     let path = path.to_path_buf();
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::InUse { path },
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged { path, detail: error.to_string() },
-        Some(_) => StoreError::Io { path, detail: error.to_string() },
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged {
+            path,
+            detail: error.to_string(),
+        },
+        Some(_) => StoreError::Io {
+            path,
+            detail: error.to_string(),
+        },
         // A missing table or a value of another kind: the file was changed by something else.
-        None => StoreError::Damaged { path, detail: error.to_string() },
+        None => StoreError::Damaged {
+            path,
+            detail: error.to_string(),
+        },
     }
 }
 
 #[cfg(unix)]
 fn private_file(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
-    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map(|_| ())
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map(|_| ())
 }
 
 #[cfg(not(unix))]

@@ -1,5 +1,5 @@
 //! A site with one lock and one phone, for tests.
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use tapdoor_chip::personalise::Secret;
 use tapdoor_chip::{Application, Chip, ListEntry, Personalisation, SqliteStore, Store};

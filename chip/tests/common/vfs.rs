@@ -3,7 +3,7 @@
 //! The model is that of a disk under SQLite's own Unix layer: `xSync` makes a file's data durable, and the first sync of a new file makes
 //! the directory durable too. Whatever was not synced when the power goes may be there, may be missing, or may be there in part, in any order,
 //! sector by sector.
-#![allow(unsafe_code, dead_code, missing_docs)]
+#![allow(unsafe_code, dead_code, missing_docs, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -184,7 +184,10 @@ impl Disk {
     fn with(files: BTreeMap<String, File>) -> Self {
         register();
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        let medium = Arc::new(Mutex::new(Medium { files, ..Medium::default() }));
+        let medium = Arc::new(Mutex::new(Medium {
+            files,
+            ..Medium::default()
+        }));
         disks().lock().unwrap().insert(id, Arc::clone(&medium));
         Self { medium, id }
     }
@@ -213,8 +216,11 @@ impl Disk {
         let mut medium = self.medium.lock().unwrap();
         medium.dead = true;
         let mut files: BTreeMap<String, Option<Vec<u8>>> = medium.files.iter().map(|(n, f)| (n.clone(), f.durable.clone())).collect();
-        let mut changes: Vec<(usize, &String, &Change)> =
-            medium.files.iter().flat_map(|(name, f)| f.pending.iter().map(move |(number, change)| (*number, name, change))).collect();
+        let mut changes: Vec<(usize, &String, &Change)> = medium
+            .files
+            .iter()
+            .flat_map(|(name, f)| f.pending.iter().map(move |(number, change)| (*number, name, change)))
+            .collect();
         changes.sort_by_key(|(number, ..)| *number);
         let (prefix, mut dice) = match survivors {
             Survivors::None => (0, Dice::new(0)),
@@ -231,7 +237,18 @@ impl Disk {
         }
         let files = files
             .into_iter()
-            .filter_map(|(name, content)| content.map(|c| (name, File { durable: Some(c.clone()), live: Some(c), pending: Vec::new() })))
+            .filter_map(|(name, content)| {
+                content.map(|c| {
+                    (
+                        name,
+                        File {
+                            durable: Some(c.clone()),
+                            live: Some(c),
+                            pending: Vec::new(),
+                        },
+                    )
+                })
+            })
             .collect();
         Self::with(files)
     }
@@ -360,7 +377,9 @@ unsafe extern "C" fn open(
         (Arc::default(), None)
     } else {
         // SAFETY: SQLite's names are C strings.
-        let Some((medium, name)) = (unsafe { locate(path) }) else { return ffi::SQLITE_CANTOPEN };
+        let Some((medium, name)) = (unsafe { locate(path) }) else {
+            return ffi::SQLITE_CANTOPEN;
+        };
         {
             let mut medium = medium.lock().unwrap();
             if medium.dead {
@@ -374,7 +393,11 @@ unsafe extern "C" fn open(
         }
         (medium, Some(name))
     };
-    let handle = Box::into_raw(Box::new(Handle { medium, name, temporary: Vec::new() }));
+    let handle = Box::into_raw(Box::new(Handle {
+        medium,
+        name,
+        temporary: Vec::new(),
+    }));
     // SAFETY: as above; `out_flags` is null or SQLite's.
     unsafe {
         (*file).handle = handle;
@@ -409,7 +432,11 @@ unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, to: *mut c_void, amount:
     let there = content.get(offset as usize..).unwrap_or(&[]);
     let length = there.len().min(to.len());
     to[..length].copy_from_slice(&there[..length]);
-    if length == to.len() { ffi::SQLITE_OK } else { ffi::SQLITE_IOERR_SHORT_READ }
+    if length == to.len() {
+        ffi::SQLITE_OK
+    } else {
+        ffi::SQLITE_IOERR_SHORT_READ
+    }
 }
 
 fn change(handle: &mut Handle, change: Change) -> c_int {
@@ -419,13 +446,23 @@ fn change(handle: &mut Handle, change: Change) -> c_int {
         handle.temporary = content.unwrap_or_default();
         return ffi::SQLITE_OK;
     };
-    if handle.medium.lock().unwrap().change(name, change) { ffi::SQLITE_OK } else { ffi::SQLITE_IOERR }
+    if handle.medium.lock().unwrap().change(name, change) {
+        ffi::SQLITE_OK
+    } else {
+        ffi::SQLITE_IOERR
+    }
 }
 
 unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, from: *const c_void, amount: c_int, offset: i64) -> c_int {
     // SAFETY: SQLite writes to files that are open, from a buffer of `amount` bytes.
     let (handle, data) = unsafe { (handle(file), std::slice::from_raw_parts(from.cast::<u8>(), amount as usize)) };
-    change(handle, Change::Write { offset: offset as usize, data: data.to_vec() })
+    change(
+        handle,
+        Change::Write {
+            offset: offset as usize,
+            data: data.to_vec(),
+        },
+    )
 }
 
 unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, length: i64) -> c_int {
@@ -481,8 +518,14 @@ unsafe extern "C" fn device_characteristics(_: *mut ffi::sqlite3_file) -> c_int 
 
 unsafe extern "C" fn delete(_: *mut ffi::sqlite3_vfs, path: *const c_char, sync_directory: c_int) -> c_int {
     // SAFETY: SQLite's names are C strings.
-    let Some((medium, name)) = (unsafe { locate(path) }) else { return ffi::SQLITE_IOERR };
-    if medium.lock().unwrap().delete(&name, sync_directory != 0) { ffi::SQLITE_OK } else { ffi::SQLITE_IOERR }
+    let Some((medium, name)) = (unsafe { locate(path) }) else {
+        return ffi::SQLITE_IOERR;
+    };
+    if medium.lock().unwrap().delete(&name, sync_directory != 0) {
+        ffi::SQLITE_OK
+    } else {
+        ffi::SQLITE_IOERR
+    }
 }
 
 unsafe extern "C" fn access(_: *mut ffi::sqlite3_vfs, path: *const c_char, _: c_int, out: *mut c_int) -> c_int {
@@ -490,7 +533,14 @@ unsafe extern "C" fn access(_: *mut ffi::sqlite3_vfs, path: *const c_char, _: c_
     unsafe {
         *out = match locate(path) {
             // An empty file does not count, as in the Unix layer.
-            Some((medium, name)) => c_int::from(medium.lock().unwrap().files.get(&name).is_some_and(|f| f.live.as_ref().is_some_and(|c| !c.is_empty()))),
+            Some((medium, name)) => c_int::from(
+                medium
+                    .lock()
+                    .unwrap()
+                    .files
+                    .get(&name)
+                    .is_some_and(|f| f.live.as_ref().is_some_and(|c| !c.is_empty())),
+            ),
             None => 0,
         };
     }

@@ -42,7 +42,13 @@ pub fn run(args: &ApduArgs, out: &mut Out, stop: &Stop) -> Outcome {
             }
             Err(_) if stop.is_stopped() => return Ok(INTERRUPTED),
             Err(_) if waiting.is_stopped() => {
-                return Err(Failure::new(DEVICE, format!("no card came to {} within {} s; tap it, or give it longer with --wait", info.name, args.wait)));
+                return Err(Failure::new(
+                    DEVICE,
+                    format!(
+                        "no card came to {} within {} s; tap it, or give it longer with --wait",
+                        info.name, args.wait
+                    ),
+                ));
             }
             Err(error) => return Err(error.into()),
         }
@@ -104,7 +110,12 @@ struct Pattern {
 
 impl Pattern {
     fn parse(text: &str) -> Result<Self, Failure> {
-        let bad = || Failure::new(USAGE, format!("--sw {text}: write four hexadecimal digits, x for any, as 9000 or 61xx"));
+        let bad = || {
+            Failure::new(
+                USAGE,
+                format!("--sw {text}: write four hexadecimal digits, x for any, as 9000 or 61xx"),
+            )
+        };
         if text.chars().count() != 4 {
             return Err(bad());
         }

@@ -70,7 +70,12 @@ fn tap(args: &BenchArgs, out: &mut Out) -> Result<(), Failure> {
     let first = costs.iter().find(|c| c.method == "challenge-response" && c.store == "memory");
     if let Some(cost) = first {
         let limit = json!({"event": "limit", "name": "tap", "what": "CPU of challenge-response without durable write", "value_us": cost.cpu_us, "limit_us": 50, "ratio": cost.cpu_us / 50.0});
-        out.event(&limit, || format!("  challenge-response without durable write: {:.2} of the limit of 50 us", cost.cpu_us / 50.0))?;
+        out.event(&limit, || {
+            format!(
+                "  challenge-response without durable write: {:.2} of the limit of 50 us",
+                cost.cpu_us / 50.0
+            )
+        })?;
     }
     Ok(())
 }
@@ -91,7 +96,10 @@ fn find(out: &mut Out) -> Result<(), Failure> {
 
 fn link(args: &BenchArgs, out: &mut Out, stop: &Stop) -> Result<(), Failure> {
     let Some(spec @ ReaderSpec::Pcsc(_)) = &args.reader else {
-        return Err(Failure::new(USAGE, "bench link compares with SCardTransmit: give --reader pcsc:FRAGMENT"));
+        return Err(Failure::new(
+            USAGE,
+            "bench link compares with SCardTransmit: give --reader pcsc:FRAGMENT",
+        ));
     };
     let mut source = spec.open(None, Duration::ZERO)?;
     let folder = tempfile_here()?;

@@ -33,7 +33,10 @@ pub fn run(args: &DemoArgs, out: &mut Out) -> Outcome {
     }
     if let (Some(path), Some(bytes)) = (&args.record, &tape) {
         if path.exists() {
-            return Err(Failure::new(crate::failure::USAGE, format!("{} is there already; name another file", path.display())));
+            return Err(Failure::new(
+                crate::failure::USAGE,
+                format!("{} is there already; name another file", path.display()),
+            ));
         }
         std::fs::write(path, bytes)?;
     }
@@ -77,14 +80,21 @@ fn line(scenario: &Scenario) -> String {
         TapVerdict::Open => paint(GOOD, format!("{:8}", "open")),
         other => paint(BAD, format!("{:8}", other.name())),
     };
-    format!("{mark} {:22} {verdict} {}\n                                {}", scenario.name, scenario.shows, paint(DIM, &scenario.detail))
+    format!(
+        "{mark} {:22} {verdict} {}\n                                {}",
+        scenario.name,
+        scenario.shows,
+        paint(DIM, &scenario.detail)
+    )
 }
 
 fn drawn(tape: &[u8]) -> Result<(), Failure> {
     let reader = TapeReader::new(BufReader::new(tape)).map_err(|e| Failure::new(DEVICE, e))?;
-    let filter = Filter { layer: Some("apdu".into()), ..Filter::default() };
+    let filter = Filter {
+        layer: Some("apdu".into()),
+        ..Filter::default()
+    };
     // anstream takes the colours out again where they are not wanted.
     show::text(reader, &filter, Style::Ansi, &mut anstream::stdout().lock()).map_err(|e| Failure::new(DEVICE, e))?;
     Ok(())
 }
-

@@ -15,12 +15,15 @@ pub fn run(args: &InitArgs, out: &mut Out) -> Outcome {
         Failure::new(code, e)
     })?;
     let files: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
-    out.event(&json!({"event": "init", "path": args.dir.display().to_string(), "files": files}), || {
-        format!(
-            "{}\n\nThey hold keys: keep them to yourself. Next:\n  tapdoor lock --config {}/lock.toml --reader sim: --once",
-            files.join("\n"),
-            args.dir.display()
-        )
-    })?;
+    out.event(
+        &json!({"event": "init", "path": args.dir.display().to_string(), "files": files}),
+        || {
+            format!(
+                "{}\n\nThey hold keys: keep them to yourself. Next:\n  tapdoor lock --config {}/lock.toml --reader sim: --once",
+                files.join("\n"),
+                args.dir.display()
+            )
+        },
+    )?;
     Ok(DONE)
 }

@@ -42,7 +42,13 @@ pub fn run(args: &LockArgs, out: &mut Out, stop: &Stop) -> Outcome {
         format!("ready: {} ({}{place}). Tap.", info.name, info.driver)
     })?;
 
-    let mut state = State { taps: 0, good: 0, last_error: false, calibration: Calibration::default(), failure: None };
+    let mut state = State {
+        taps: 0,
+        good: 0,
+        last_error: false,
+        calibration: Calibration::default(),
+        failure: None,
+    };
     let result = lock.run(source.as_mut(), stop, &mut |event| match event {
         LockEvent::Trouble(text) => {
             out.warn(text);
@@ -95,17 +101,27 @@ impl State {
 fn methods(words: &[String], config: &LockConfig) -> Result<Vec<Method>, Failure> {
     let mut out = Vec::new();
     for word in words {
-        let method = Method::WORDS.iter().find(|(name, _)| name == word).map(|(_, method)| *method).ok_or_else(|| {
-            let all: Vec<&str> = Method::WORDS.iter().map(|(name, _)| *name).collect();
-            Failure::new(USAGE, format!("\"{word}\" is no method of this version; they are {}", all.join(", ")))
-        })?;
+        let method = Method::WORDS
+            .iter()
+            .find(|(name, _)| name == word)
+            .map(|(_, method)| *method)
+            .ok_or_else(|| {
+                let all: Vec<&str> = Method::WORDS.iter().map(|(name, _)| *name).collect();
+                Failure::new(
+                    USAGE,
+                    format!("\"{word}\" is no method of this version; they are {}", all.join(", ")),
+                )
+            })?;
         let has_key = |entry: &tapdoor_chip::ListEntry| match config.algorithm {
             Algorithm::Milenage => entry.milenage.is_some(),
             Algorithm::Tuak => entry.tuak.is_some(),
         };
         if method == Method::Aka && !config.personalisation.list.iter().all(has_key) {
             let name = config.algorithm.name();
-            return Err(Failure::new(USAGE, format!("method aka: a phone in the list has no `{name}` key; add it in lock.toml")));
+            return Err(Failure::new(
+                USAGE,
+                format!("method aka: a phone in the list has no `{name}` key; add it in lock.toml"),
+            ));
         }
         out.push(method);
     }
@@ -134,12 +150,19 @@ fn line(number: u64, tap: &Tap, show_secrets: bool) -> String {
         TapVerdict::Refused => paint(BAD, "REFUSED"),
         TapVerdict::Error => paint(WARN, "ERROR"),
     };
-    let phone = tap.phone.map_or_else(|| "-".to_owned(), |p| if show_secrets { p.to_string() } else { p.masked() });
+    let phone = tap
+        .phone
+        .map_or_else(|| "-".to_owned(), |p| if show_secrets { p.to_string() } else { p.masked() });
     let method = tap.method.map_or("-", |m| m.name());
     let time = format!("{:.1} ms", tap.total.as_secs_f64() * 1e3);
     let mut text = format!("tap {number}: {verdict}  {method}  phone {phone}  {} APDUs  {time}", tap.apdus);
     if let Some(reason) = tap.reason {
-        text.push_str(&format!("\n  {}: {}\n  {}", reason.name(), tap.detail, paint(DIM, format!("try: {}", reason.cure()))));
+        text.push_str(&format!(
+            "\n  {}: {}\n  {}",
+            reason.name(),
+            tap.detail,
+            paint(DIM, format!("try: {}", reason.cure()))
+        ));
     }
     text
 }
@@ -155,6 +178,8 @@ fn proposal(calibration: &Calibration, out: &mut Out) -> Outcome {
         "answer-cap-ms": answer,
         "tap-cap-ms": tap,
     });
-    out.event(&event, || format!("\nFrom {} taps that opened; for lock.toml:\n\n{text}", calibration.taps))?;
+    out.event(&event, || {
+        format!("\nFrom {} taps that opened; for lock.toml:\n\n{text}", calibration.taps)
+    })?;
     Ok(DONE)
 }

@@ -25,6 +25,8 @@ pub fn man(args: &ManArgs, out: &mut Out) -> Outcome {
     std::fs::create_dir_all(&args.dir).map_err(failure)?;
     clap_mangen::generate_to(Arguments::command(), &args.dir).map_err(failure)?;
     let path = args.dir.display().to_string();
-    out.event(&json!({"event": "man", "path": path}), || format!("man pages are in {path}; read them with `man -l {path}/tapdoor.1`"))?;
+    out.event(&json!({"event": "man", "path": path}), || {
+        format!("man pages are in {path}; read them with `man -l {path}/tapdoor.1`")
+    })?;
     Ok(DONE)
 }

@@ -69,7 +69,10 @@ pub fn run(args: &PhoneArgs, out: &mut Out, stop: &Stop) -> Outcome {
                 Serve::Listen(listener) => listener.serve(&mut card, &stop, &mut observe),
             };
             if let Err(error) = result {
-                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(Failure::new(DEVICE, error));
+                failure
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .get_or_insert(Failure::new(DEVICE, error));
                 stop.stop();
             }
         });
@@ -92,9 +95,10 @@ fn serve(text: &str) -> Result<Serve, Failure> {
     let usage = |detail: String| Failure::new(USAGE, detail);
     let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
     match kind {
-        "vpcd" | "tcp-listen" if rest.contains(',') => {
-            Err(usage(format!("--serve {text}: `{}` comes with the radio and is not in this version", rest.split_once(',').map_or("", |(_, o)| o))))
-        }
+        "vpcd" | "tcp-listen" if rest.contains(',') => Err(usage(format!(
+            "--serve {text}: `{}` comes with the radio and is not in this version",
+            rest.split_once(',').map_or("", |(_, o)| o)
+        ))),
         "vpcd" if rest.contains(':') => Ok(Serve::Vpcd(rest.into())),
         "tcp-listen" if rest.contains(':') => VpcdCardListener::bind(rest).map(Serve::Listen).map_err(|e| Failure::new(DEVICE, e)),
         "pn532" | "udp" | "libnfc" | "ifd" => Err(usage(format!("--serve {kind}: comes with the radio and is not in this version"))),
@@ -108,26 +112,40 @@ fn chip_event(event: &ChipEvent) -> Line {
             json!({"event": "authenticated", "aid": event.aid.to_string(), "lock": lock.to_string(), "clock": (clock != 0).then_some(clock)}),
             format!("lock {lock} proved itself"),
         ),
-        Event::Verdict(Verdict::Open) => {
-            (json!({"event": "verdict", "verdict": "open", "reason": null}), format!("the lock says: {}", paint(GOOD, "opened")))
-        }
+        Event::Verdict(Verdict::Open) => (
+            json!({"event": "verdict", "verdict": "open", "reason": null}),
+            format!("the lock says: {}", paint(GOOD, "opened")),
+        ),
         Event::Verdict(Verdict::Refused(reason)) => (
             json!({"event": "verdict", "verdict": "refused", "reason": reason.name()}),
-            format!("the lock says: {} ({}); try: {}", paint(BAD, "refused"), reason.name(), reason.cure()),
+            format!(
+                "the lock says: {} ({}); try: {}",
+                paint(BAD, "refused"),
+                reason.name(),
+                reason.cure()
+            ),
         ),
     }
 }
 
 fn serve_event(event: &ServeEvent<'_>, place: &str) -> Option<Line> {
     Some(match event {
-        ServeEvent::Waiting(error) => {
-            (json!({"event": "waiting", "at": place, "detail": error.to_string()}), format!("no reader at {place} yet ({error}); trying again"))
-        }
-        ServeEvent::Connected(peer) => (json!({"event": "connected", "at": place, "peer": peer.to_string()}), format!("in the field at {place}")),
-        ServeEvent::Disconnected => (json!({"event": "disconnected", "at": place}), format!("out of the field at {place}")),
-        ServeEvent::PeerError(error) => {
-            (json!({"event": "trouble", "at": place, "detail": error.to_string()}), format!("{place}: {error}"))
-        }
+        ServeEvent::Waiting(error) => (
+            json!({"event": "waiting", "at": place, "detail": error.to_string()}),
+            format!("no reader at {place} yet ({error}); trying again"),
+        ),
+        ServeEvent::Connected(peer) => (
+            json!({"event": "connected", "at": place, "peer": peer.to_string()}),
+            format!("in the field at {place}"),
+        ),
+        ServeEvent::Disconnected => (
+            json!({"event": "disconnected", "at": place}),
+            format!("out of the field at {place}"),
+        ),
+        ServeEvent::PeerError(error) => (
+            json!({"event": "trouble", "at": place, "detail": error.to_string()}),
+            format!("{place}: {error}"),
+        ),
         ServeEvent::BadResponse(length) => (
             json!({"event": "trouble", "at": place, "detail": format!("an answer of {length} bytes cannot be sent")}),
             format!("{place}: an answer of {length} bytes cannot be sent; 6F00 was"),

@@ -18,7 +18,9 @@ pub fn run(out: &mut Out) -> Outcome {
         ));
     }
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["reader", "driver", "state", "ATR"]);
     for reader in &readers {
         let state = match (reader.present, reader.mute, reader.exclusive, reader.in_use) {

@@ -24,10 +24,18 @@ pub fn run(args: &ShowArgs, out: &mut Out) -> Outcome {
 fn decode(input: impl BufRead, name: &str, args: &ShowArgs, out: &Out) -> Outcome {
     let input_error = |e: &dyn std::fmt::Display| Failure::new(INPUT, format!("{name}: {e}"));
     let tape = TapeReader::new(input).map_err(|e| input_error(&e))?;
-    let filter = Filter { tap: args.tap, layer: args.layer.as_deref().map(Layer::from), ..Filter::default() };
+    let filter = Filter {
+        tap: args.tap,
+        layer: args.layer.as_deref().map(Layer::from),
+        ..Filter::default()
+    };
     // anstream takes the colours out again where they are not wanted.
     let mut stdout = io::BufWriter::with_capacity(1 << 16, anstream::stdout().lock());
-    let shown = if out.is_json() { show::json(tape, &filter, &mut stdout) } else { show::text(tape, &filter, Style::Ansi, &mut stdout) };
+    let shown = if out.is_json() {
+        show::json(tape, &filter, &mut stdout)
+    } else {
+        show::text(tape, &filter, Style::Ansi, &mut stdout)
+    };
     let flushed = stdout.flush();
     match shown {
         Ok(cut) => {

@@ -46,7 +46,11 @@ impl Phone {
     /// A phone with this identity; `flags` as in docs/protocol.md section 4.
     #[must_use]
     pub fn new(phone: PhoneId, flags: u32) -> Self {
-        Self { phone, flags, state: State::Idle }
+        Self {
+            phone,
+            flags,
+            state: State::Idle,
+        }
     }
 
     /// SELECT: a new RP, and the content of template A5.
@@ -64,7 +68,13 @@ impl Phone {
     ///
     /// # Errors
     /// The status word to answer with.
-    pub fn process<V: Vault>(&mut self, vault: &mut V, aid: &[u8], command: &Command<'_>, out: &mut Vec<u8>) -> Result<Option<Event>, StatusWord> {
+    pub fn process<V: Vault>(
+        &mut self,
+        vault: &mut V,
+        aid: &[u8],
+        command: &Command<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Event>, StatusWord> {
         if command.cla != 0x80 {
             return Err(StatusWord::CLA_NOT_SUPPORTED);
         }
@@ -72,7 +82,11 @@ impl Phone {
             ins::AUTHENTICATE => self.authenticate(vault, aid, command, out).map(Some),
             ins::CONTROL_FLOW => {
                 let mut none = None;
-                let k3 = if let State::Authenticated { k3 } = &mut self.state { k3 } else { &mut none };
+                let k3 = if let State::Authenticated { k3 } = &mut self.state {
+                    k3
+                } else {
+                    &mut none
+                };
                 ControlFlow::receive(vault, k3, command).map(|verdict| Some(Event::Verdict(verdict)))
             }
             _ => Err(StatusWord::INS_NOT_SUPPORTED),
@@ -83,19 +97,29 @@ impl Phone {
         if (command.p1, command.p2) != (0, 0) {
             return Err(StatusWord::INCORRECT_P1_P2);
         }
-        let Ok(data) = <&[u8; 44]>::try_from(command.data) else { return Err(StatusWord::WRONG_LENGTH) };
+        let Ok(data) = <&[u8; 44]>::try_from(command.data) else {
+            return Err(StatusWord::WRONG_LENGTH);
+        };
         // RP is spent from here on, whatever comes.
         let State::Selected { rp } = core::mem::replace(&mut self.state, State::Idle) else {
             return Err(StatusWord::CONDITIONS_NOT_SATISFIED);
         };
         let (rl, rest) = split::<16>(data);
         let (lock, tl) = split::<8>(rest);
-        let Ok(tl) = <&[u8; TOKEN]>::try_from(tl) else { return Err(StatusWord::WRONG_LENGTH) };
+        let Ok(tl) = <&[u8; TOKEN]>::try_from(tl) else {
+            return Err(StatusWord::WRONG_LENGTH);
+        };
         let lock = LockId(lock);
 
         let k_ph = vault.key(Slot::Phone)?;
         let [k_l] = vault.derive(k_ph, b"LOCK", &[&lock.0], [16])?;
-        let binding = Binding { rp: &rp, challenge: &rl, lock, phone: self.phone, aid };
+        let binding = Binding {
+            rp: &rp,
+            challenge: &rl,
+            lock,
+            phone: self.phone,
+            aid,
+        };
         let keys = session_keys(vault, k_l, &binding);
         vault.forget(k_l);
         let [k1, k2, k3] = keys?;

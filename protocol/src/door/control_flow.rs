@@ -136,7 +136,10 @@ impl ControlFlow {
     /// What the vault refuses.
     pub fn sealed<V: Vault>(vault: &mut V, k3: KeyRef, verdict: Verdict) -> Result<Vec<u8>, StatusWord> {
         let data = vault.ccm_seal(k3, ASSOCIATED, &[verdict.code()])?;
-        Command::new(0x80, ins::CONTROL_FLOW, 0x01, 0x00).data(&data).encode().map_err(|_| StatusWord::NO_DIAGNOSIS)
+        Command::new(0x80, ins::CONTROL_FLOW, 0x01, 0x00)
+            .data(&data)
+            .encode()
+            .map_err(|_| StatusWord::NO_DIAGNOSIS)
     }
 
     /// The phone's side: what the lock says. `k3` is the session key if there is one; it is forgotten by a sealed form, right or wrong.
@@ -146,7 +149,9 @@ impl ControlFlow {
     pub fn receive<V: Vault>(vault: &mut V, k3: &mut Option<KeyRef>, command: &Command<'_>) -> Result<Verdict, StatusWord> {
         match (command.p1, command.p2) {
             (0, 0) => {
-                let &[code] = command.data else { return Err(StatusWord::WRONG_LENGTH) };
+                let &[code] = command.data else {
+                    return Err(StatusWord::WRONG_LENGTH);
+                };
                 match Verdict::from_code(code) {
                     Some(verdict @ Verdict::Refused(_)) => Ok(verdict),
                     _ => Err(StatusWord::WRONG_DATA),
@@ -160,7 +165,10 @@ impl ControlFlow {
                 let opened = vault.ccm_open(key, ASSOCIATED, command.data);
                 vault.forget(key);
                 let opened = opened?.ok_or(StatusWord::SECURITY_STATUS)?;
-                opened.first().and_then(|&code| Verdict::from_code(code)).ok_or(StatusWord::WRONG_DATA)
+                opened
+                    .first()
+                    .and_then(|&code| Verdict::from_code(code))
+                    .ok_or(StatusWord::WRONG_DATA)
             }
             _ => Err(StatusWord::INCORRECT_P1_P2),
         }

@@ -24,7 +24,10 @@ impl<'a> BeginData<'a> {
         if clock.tag.0 != 0x90 {
             return None;
         }
-        Some(Self { clock: u32::from_be_bytes(clock.value.try_into().ok()?), fci })
+        Some(Self {
+            clock: u32::from_be_bytes(clock.value.try_into().ok()?),
+            fci,
+        })
     }
 
     /// Writes BEGIN's data.
@@ -126,7 +129,10 @@ impl LockStep {
             None => None,
         };
         if let Some(command) = tlv::find(bytes, 0xC1) {
-            return Some(Self::Transmit { command: command.to_vec(), phone });
+            return Some(Self::Transmit {
+                command: command.to_vec(),
+                phone,
+            });
         }
         let &[code] = tlv::find(bytes, 0xC2)? else { return None };
         let flags = match tlv::find(bytes, 0xC6) {
@@ -138,7 +144,9 @@ impl LockStep {
             phone,
             flags,
             control_flow: tlv::find(bytes, 0xC7).map(<[u8]>::to_vec),
-            evidence: tlv::find(bytes, 0xC9).map(|text| String::from_utf8_lossy(text).into_owned()).unwrap_or_default(),
+            evidence: tlv::find(bytes, 0xC9)
+                .map(|text| String::from_utf8_lossy(text).into_owned())
+                .unwrap_or_default(),
         }))
     }
 }

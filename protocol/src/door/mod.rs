@@ -9,7 +9,7 @@ pub mod recognise;
 pub use control_flow::{ControlFlow, Reason, Verdict};
 pub use fci::Fci;
 pub use lock::{BeginData, LockStep, Outcome};
-pub use recognise::{Recognised, RecentChallenges, recognise};
+pub use recognise::{RecentChallenges, Recognised, recognise};
 
 use crate::ids::{LockId, PhoneId};
 use crate::status::StatusWord;

@@ -52,7 +52,11 @@ pub fn recognise<V: Vault>(
     clock: u32,
 ) -> Result<Result<Recognised, Outcome>, StatusWord> {
     let Some(fci) = Fci::parse(fci) else {
-        return Ok(Err(Outcome::refused(Reason::CardError, None, "SELECT was answered without version, RP and T (tags 80, 81, 82 in 6F/A5)")));
+        return Ok(Err(Outcome::refused(
+            Reason::CardError,
+            None,
+            "SELECT was answered without version, RP and T (tags 80, 81, 82 in 6F/A5)",
+        )));
     };
     if fci.version != VERSION {
         let evidence = format!("the application speaks version {:02x}, this lock {VERSION:02x}", fci.version);
@@ -65,11 +69,19 @@ pub fn recognise<V: Vault>(
     message[2..end].copy_from_slice(&aid[..end - 2]);
     message[end..end + 16].copy_from_slice(&fci.rp);
     let Some(peer) = vault.find_peer(&message[..end + 16], &fci.t)? else {
-        return Ok(Err(Outcome::refused(Reason::UnknownPhone, None, "no list entry gives the phone's T")));
+        return Ok(Err(Outcome::refused(
+            Reason::UnknownPhone,
+            None,
+            "no list entry gives the phone's T",
+        )));
     };
     // Only a recognised phone's challenge is remembered, so that strangers cannot wash the memory out.
     if recent.seen_before(&fci.rp) {
-        return Ok(Err(Outcome::refused(Reason::Replay, Some(peer.phone), "RP was used before: this is a recording")));
+        return Ok(Err(Outcome::refused(
+            Reason::Replay,
+            Some(peer.phone),
+            "RP was used before: this is a recording",
+        )));
     }
     if peer.not_after != 0 && peer.not_after <= clock {
         let evidence = format!("the list entry ended {} s ago", clock - peer.not_after);

@@ -39,7 +39,13 @@ pub fn measure(source: &mut dyn CardSource, apdus: u32, folder: &Path, stop: &St
     let (mut ours, mut bare, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=ROUNDS {
         // The first round warms up and is not counted; after that each begins with the other one.
-        let bare_time = |first: bool| if first == (round % 2 == 0) { Some(bare_pcsc::run(&reader, &COMMAND, apdus)) } else { None };
+        let bare_time = |first: bool| {
+            if first == (round % 2 == 0) {
+                Some(bare_pcsc::run(&reader, &COMMAND, apdus))
+            } else {
+                None
+            }
+        };
         let before = bare_time(true);
         let our_time = recorded(source, apdus, &folder.join(format!("bench-{round}.tape")), stop)?;
         let bare_time = match before.or_else(|| bare_time(false)) {
@@ -53,7 +59,13 @@ pub fn measure(source: &mut dyn CardSource, apdus: u32, folder: &Path, stop: &St
             ratios.push(bare_time.as_secs_f64() / our_time.as_secs_f64());
         }
     }
-    Ok(LinkCost { reader, apdus, per_second: median(&mut ours), bare_per_second: median(&mut bare), ratio: median(&mut ratios) })
+    Ok(LinkCost {
+        reader,
+        apdus,
+        per_second: median(&mut ours),
+        bare_per_second: median(&mut bare),
+        ratio: median(&mut ratios),
+    })
 }
 
 fn recorded(source: &mut dyn CardSource, apdus: u32, tape: &Path, stop: &Stop) -> Result<Duration, BenchError> {

@@ -74,7 +74,11 @@ pub fn taps(folder: &Path, rounds_of: u32, observe: &mut dyn FnMut(&TapCost)) ->
             config.methods = vec![method];
             config.algorithm = algorithm;
             let open = |name: &str| -> Result<Box<dyn Store>, ChipError> {
-                Ok(if durable { Box::new(SqliteStore::open(&folder.join(name))?) } else { Box::new(SqliteStore::in_memory()?) })
+                Ok(if durable {
+                    Box::new(SqliteStore::open(&folder.join(name))?)
+                } else {
+                    Box::new(SqliteStore::in_memory()?)
+                })
             };
             let mut lock = Chip::personalise(open("lock.chip")?, &config.personalisation)?;
             let mut phone = Chip::personalise(open("phone.chip")?, &site.phone_chip(phone_id))?;
@@ -82,7 +86,10 @@ pub fn taps(folder: &Path, rounds_of: u32, observe: &mut dyn FnMut(&TapCost)) ->
             let mut clock = lock::now();
             let mut one = |lock: &mut Chip, phone: &mut Chip| -> Result<(Tap, u64), BenchError> {
                 clock = clock.saturating_add(1);
-                let mut counted = Counted { link: ChipLink::new(phone), bytes: 0 };
+                let mut counted = Counted {
+                    link: ChipLink::new(phone),
+                    bytes: 0,
+                };
                 let mut control = Control::new(ChipLink::new(lock));
                 let tap = tap::run(&config, &mut control, &mut counted, clock, &mut |_| true);
                 if tap.verdict != TapVerdict::Open {
@@ -147,13 +154,20 @@ pub fn find(entries: usize) -> Result<FindCost, BenchError> {
     let site = Site::generate(entries, false)?;
     let mut config = LockConfig::parse(Path::new("lock.toml"), &Site::generate(1, false)?.lock_toml())?;
     config.personalisation.list = site.phones.iter().map(|p| site.entry(*p)).collect();
-    let mut lock = Chip::personalise(Box::new(SqliteStore::in_memory().map_err(ChipError::from)?), &config.personalisation)?;
+    let mut lock = Chip::personalise(
+        Box::new(SqliteStore::in_memory().map_err(ChipError::from)?),
+        &config.personalisation,
+    )?;
     let last = site.phones.last().copied().unwrap_or(PhoneId([0; 8]));
     let stranger = Site::generate(1, false)?;
     let stranger_id = stranger.phones.first().copied().unwrap_or(PhoneId([0; 8]));
     let mut measure = |filling| -> Result<f64, BenchError> {
         let mut phone = Chip::personalise(Box::new(SqliteStore::in_memory().map_err(ChipError::from)?), &filling)?;
-        let select = Command::new(0x00, 0xA4, 0x04, 0x00).data(Aid::CHALLENGE_RESPONSE.as_bytes()).ne(256).encode().unwrap_or_default();
+        let select = Command::new(0x00, 0xA4, 0x04, 0x00)
+            .data(Aid::CHALLENGE_RESPONSE.as_bytes())
+            .ne(256)
+            .encode()
+            .unwrap_or_default();
         let mut times = Vec::new();
         let mut fci = Vec::new();
         for _ in 0..51 {

@@ -37,7 +37,11 @@ impl Lock {
     /// The lock with this identity.
     #[must_use]
     pub fn new(lock: LockId) -> Self {
-        Self { lock, recent: RecentChallenges::default(), pending: None }
+        Self {
+            lock,
+            recent: RecentChallenges::default(),
+            pending: None,
+        }
     }
 
     /// BEGIN: the phone's FCI in, AUTHENTICATE or a verdict out. `aid` is the phone's application.
@@ -83,9 +87,19 @@ impl Lock {
             .ne(256)
             .encode()
             .map_err(|_| StatusWord::NO_DIAGNOSIS)?;
-        self.pending =
-            Some(Pending { recognised, algorithm, clock, rand, xres: vector.xres, session: vector.session, resynchronised });
-        Ok(LockStep::Transmit { command, phone: Some(phone) })
+        self.pending = Some(Pending {
+            recognised,
+            algorithm,
+            clock,
+            rand,
+            xres: vector.xres,
+            session: vector.session,
+            resynchronised,
+        });
+        Ok(LockStep::Transmit {
+            command,
+            phone: Some(phone),
+        })
     }
 
     /// NEXT: the phone's answer in; the verdict, or AUTHENTICATE once more after a sequence failure.
@@ -142,16 +156,34 @@ impl Lock {
         }
     }
 
-    fn sequence_failure<V: Vault>(&mut self, vault: &mut V, pending: &Pending, binding: &Binding<'_>, turn: Turn, x: &[u8]) -> Result<LockStep, StatusWord> {
+    fn sequence_failure<V: Vault>(
+        &mut self,
+        vault: &mut V,
+        pending: &Pending,
+        binding: &Binding<'_>,
+        turn: Turn,
+        x: &[u8],
+    ) -> Result<LockStep, StatusWord> {
         let peer = &pending.recognised.peer;
-        let wrong = || Outcome::refused(Reason::WrongKey, Some(peer.phone), "the phone refused AUTN, and gives no AUTS of this key").into();
+        let wrong = || {
+            Outcome::refused(
+                Reason::WrongKey,
+                Some(peer.phone),
+                "the phone refused AUTN, and gives no AUTS of this key",
+            )
+            .into()
+        };
         let k_l = vault.peer_key(peer, PeerKey::Lock)?;
         let key = sealing_key(vault, k_l, binding, turn)?;
         let opened = vault.ccm_open(key, AUTS_ROLE, x);
         vault.forget(key);
-        let Some(auts) = opened?.and_then(|auts| <[u8; 14]>::try_from(auts.as_slice()).ok()) else { return Ok(wrong()) };
+        let Some(auts) = opened?.and_then(|auts| <[u8; 14]>::try_from(auts.as_slice()).ok()) else {
+            return Ok(wrong());
+        };
         let subscriber = vault.peer_key(peer, peer_key(pending.algorithm))?;
-        let Some(sqn_ms) = vault.aka_resynchronise(subscriber, pending.algorithm, &pending.rand, &Auts(auts))? else { return Ok(wrong()) };
+        let Some(sqn_ms) = vault.aka_resynchronise(subscriber, pending.algorithm, &pending.rand, &Auts(auts))? else {
+            return Ok(wrong());
+        };
         if pending.resynchronised {
             let evidence = format!("the phone refused the sequence number twice (SEQ_MS {})", sqn_ms.seq());
             return Ok(Outcome::refused(Reason::ResyncFailed, Some(peer.phone), evidence).into());

@@ -20,8 +20,13 @@ pub const SEQUENCE_RECORD: &[u8] = b"seq";
 enum State {
     Idle,
     /// RP is out; `last` when one sequence failure was answered already.
-    Selected { rp: [u8; 16], last: bool },
-    Authenticated { k3: Option<KeyRef> },
+    Selected {
+        rp: [u8; 16],
+        last: bool,
+    },
+    Authenticated {
+        k3: Option<KeyRef>,
+    },
 }
 
 /// The AKA application on the phone.
@@ -42,7 +47,11 @@ impl Phone {
     /// A phone with this identity that accepts these algorithms.
     #[must_use]
     pub fn new(phone: PhoneId, algorithms: &'static [Algorithm]) -> Self {
-        Self { phone, algorithms, state: State::Idle }
+        Self {
+            phone,
+            algorithms,
+            state: State::Idle,
+        }
     }
 
     /// SELECT: a new RP, and the content of template A5.
@@ -60,7 +69,13 @@ impl Phone {
     ///
     /// # Errors
     /// The status word to answer with.
-    pub fn process<V: Vault>(&mut self, vault: &mut V, aid: &[u8], command: &Command<'_>, out: &mut Vec<u8>) -> Result<Option<Event>, StatusWord> {
+    pub fn process<V: Vault>(
+        &mut self,
+        vault: &mut V,
+        aid: &[u8],
+        command: &Command<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Event>, StatusWord> {
         if command.cla != 0x80 {
             return Err(StatusWord::CLA_NOT_SUPPORTED);
         }
@@ -68,14 +83,24 @@ impl Phone {
             ins::AUTHENTICATE => self.authenticate(vault, aid, command, out),
             ins::CONTROL_FLOW => {
                 let mut none = None;
-                let k3 = if let State::Authenticated { k3 } = &mut self.state { k3 } else { &mut none };
+                let k3 = if let State::Authenticated { k3 } = &mut self.state {
+                    k3
+                } else {
+                    &mut none
+                };
                 ControlFlow::receive(vault, k3, command).map(|verdict| Some(Event::Verdict(verdict)))
             }
             _ => Err(StatusWord::INS_NOT_SUPPORTED),
         }
     }
 
-    fn authenticate<V: Vault>(&mut self, vault: &mut V, aid: &[u8], command: &Command<'_>, out: &mut Vec<u8>) -> Result<Option<Event>, StatusWord> {
+    fn authenticate<V: Vault>(
+        &mut self,
+        vault: &mut V,
+        aid: &[u8],
+        command: &Command<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Event>, StatusWord> {
         if command.p1 != 0 {
             return Err(StatusWord::INCORRECT_P1_P2);
         }
@@ -83,7 +108,9 @@ impl Phone {
         if !self.algorithms.contains(&algorithm) {
             return Err(StatusWord::REFERENCE_DATA_NOT_USABLE);
         }
-        let Ok(data) = <&[u8; 40]>::try_from(command.data) else { return Err(StatusWord::WRONG_LENGTH) };
+        let Ok(data) = <&[u8; 40]>::try_from(command.data) else {
+            return Err(StatusWord::WRONG_LENGTH);
+        };
         // RP is spent from here on, whatever comes, but for one more try after a sequence failure.
         let State::Selected { rp, last } = core::mem::replace(&mut self.state, State::Idle) else {
             return Err(StatusWord::CONDITIONS_NOT_SATISFIED);
@@ -92,7 +119,13 @@ impl Phone {
         let (autn, rest) = split::<16>(rest);
         let (lock, _) = split::<8>(rest);
         let lock = LockId(lock);
-        let binding = Binding { rp: &rp, challenge: &rand, lock, phone: self.phone, aid };
+        let binding = Binding {
+            rp: &rp,
+            challenge: &rand,
+            lock,
+            phone: self.phone,
+            aid,
+        };
         match self.answer(vault, algorithm, &binding, Turn::new(algorithm, last), &Autn(autn))? {
             Answer::Success { res, k3 } => {
                 out.extend_from_slice(&[SUCCESS, u8::try_from(res.len()).unwrap_or(0)]);
@@ -111,7 +144,14 @@ impl Phone {
         }
     }
 
-    fn answer<V: Vault>(&self, vault: &mut V, algorithm: Algorithm, binding: &Binding<'_>, turn: Turn, autn: &Autn) -> Result<Answer, StatusWord> {
+    fn answer<V: Vault>(
+        &self,
+        vault: &mut V,
+        algorithm: Algorithm,
+        binding: &Binding<'_>,
+        turn: Turn,
+        autn: &Autn,
+    ) -> Result<Answer, StatusWord> {
         let k_ph = vault.key(Slot::Phone)?;
         let (label, length) = subscriber_derivation(algorithm);
         let [subscriber] = vault.derive(k_ph, label, &[&binding.lock.0], [length])?;

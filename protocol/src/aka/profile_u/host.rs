@@ -69,7 +69,15 @@ impl Host {
     /// The host in this lock; `pin` for cards that ask for one (4 to 8 digits).
     #[must_use]
     pub fn new(lock: LockId, pin: Option<String>) -> Self {
-        Self { lock, pin, clock: 0, state: State::Idle, sent: Vec::new(), received: Vec::new(), parts: 0 }
+        Self {
+            lock,
+            pin,
+            clock: 0,
+            state: State::Idle,
+            sent: Vec::new(),
+            received: Vec::new(),
+            parts: 0,
+        }
     }
 
     /// BEGIN: the clock in, the first SELECT out.
@@ -102,14 +110,20 @@ impl Host {
                 self.parts += 1;
                 self.received.extend_from_slice(response.data);
                 let le = response.sw.sw2();
-                return Ok(LockStep::Transmit { command: Vec::from([0x00, 0xC0, 0x00, 0x00, le]), phone: None });
+                return Ok(LockStep::Transmit {
+                    command: Vec::from([0x00, 0xC0, 0x00, 0x00, le]),
+                    phone: None,
+                });
             }
             0x6C => {
                 self.parts += 1;
                 if let Ok(command) = Command::parse(&self.sent) {
                     let le = response.sw.sw2();
                     let command = command.ne(if le == 0 { 256 } else { u32::from(le) }).encode();
-                    return Ok(LockStep::Transmit { command: command.map_err(|_| StatusWord::NO_DIAGNOSIS)?, phone: None });
+                    return Ok(LockStep::Transmit {
+                        command: command.map_err(|_| StatusWord::NO_DIAGNOSIS)?,
+                        phone: None,
+                    });
                 }
             }
             _ => {}
@@ -133,7 +147,9 @@ impl Host {
                 Ok(self.refuse(vault, Reason::AppMissing, &format!("no USIM on this card (SELECT: {sw})")))
             }
             State::ReadDir { record } if ok => {
-                let aid = tlv::find(data, 0x61).and_then(|entry| tlv::find(entry, 0x4F)).filter(|aid| aid.starts_with(USIM_PREFIX));
+                let aid = tlv::find(data, 0x61)
+                    .and_then(|entry| tlv::find(entry, 0x4F))
+                    .filter(|aid| aid.starts_with(USIM_PREFIX));
                 match aid {
                     Some(aid) => {
                         self.state = State::SelectFull;
@@ -145,7 +161,11 @@ impl Host {
             }
             State::ReadDir { .. } => Ok(self.refuse(vault, Reason::AppMissing, &format!("EF.DIR names no USIM ({sw})"))),
             State::Verify if ok => self.select_imsi(),
-            State::Verify => Ok(self.refuse(vault, Reason::CardError, &format!("the card refused the PIN ({sw}); it was tried once only"))),
+            State::Verify => Ok(self.refuse(
+                vault,
+                Reason::CardError,
+                &format!("the card refused the PIN ({sw}); it was tried once only"),
+            )),
             State::SelectImsi if ok => {
                 self.state = State::ReadImsi;
                 self.send(Command::new(0x00, 0xB0, 0x00, 0x00).ne(9))
@@ -187,7 +207,11 @@ impl Host {
             return Ok(self.refuse(vault, Reason::UnknownPhone, "this USIM's IMSI is not on the list"));
         };
         if peer.not_after != 0 && peer.not_after <= self.clock {
-            return Ok(Outcome { control_flow: None, ..Outcome::refused(Reason::NotEntitled, Some(peer.phone), "the list entry has ended") }.into());
+            return Ok(Outcome {
+                control_flow: None,
+                ..Outcome::refused(Reason::NotEntitled, Some(peer.phone), "the list entry has ended")
+            }
+            .into());
         }
         self.challenge(vault, Subscriber { peer, key, algorithm }, false)
     }
@@ -203,7 +227,13 @@ impl Host {
         data[1..17].copy_from_slice(&rand.0);
         data[18..].copy_from_slice(&vector.autn.0);
         let phone = Some(subscriber.peer.phone);
-        self.state = State::Authenticate(Challenge { subscriber, rand, xres: vector.xres, session: vector.session, resynchronised });
+        self.state = State::Authenticate(Challenge {
+            subscriber,
+            rand,
+            xres: vector.xres,
+            session: vector.session,
+            resynchronised,
+        });
         match self.send(Command::new(0x00, 0x88, 0x00, 0x81).data(&data).ne(256))? {
             LockStep::Transmit { command, .. } => Ok(LockStep::Transmit { command, phone }),
             done @ LockStep::Done(_) => Ok(done),
@@ -214,7 +244,10 @@ impl Host {
         vault.forget(challenge.session);
         let phone = Some(challenge.subscriber.peer.phone);
         let refused = |reason, evidence: &str| {
-            Ok(LockStep::Done(Outcome { control_flow: None, ..Outcome::refused(reason, phone, evidence) }))
+            Ok(LockStep::Done(Outcome {
+                control_flow: None,
+                ..Outcome::refused(reason, phone, evidence)
+            }))
         };
         if sw == StatusWord::AUTHENTICATION_FAILED {
             return refused(Reason::WrongKey, "the USIM says that AUTN's MAC is wrong (9862)");
@@ -229,7 +262,14 @@ impl Host {
                     return refused(Reason::WrongKey, "RES is not the expected one");
                 }
                 let evidence = format!("AUTN and RES are right (USIM, {})", challenge.subscriber.algorithm.name());
-                Ok(Outcome { verdict: Verdict::Open, phone, flags: None, control_flow: None, evidence }.into())
+                Ok(Outcome {
+                    verdict: Verdict::Open,
+                    phone,
+                    flags: None,
+                    control_flow: None,
+                    evidence,
+                }
+                .into())
             }
             [0xDC, 14, auts @ ..] if auts.len() == 14 => {
                 let auts = Auts(auts.try_into().map_err(|_| StatusWord::NO_DIAGNOSIS)?);
@@ -238,12 +278,18 @@ impl Host {
                     return refused(Reason::WrongKey, "AUTS has a wrong MAC-S");
                 };
                 if challenge.resynchronised {
-                    return refused(Reason::ResyncFailed, &format!("the USIM refused the sequence number twice (SEQ_MS {})", sqn_ms.seq()));
+                    return refused(
+                        Reason::ResyncFailed,
+                        &format!("the USIM refused the sequence number twice (SEQ_MS {})", sqn_ms.seq()),
+                    );
                 }
                 sequence::resynchronise(vault, subscriber.peer.phone, self.clock, sqn_ms)?;
                 self.challenge(vault, subscriber, true)
             }
-            _ => refused(Reason::CardError, &format!("AUTHENTICATE was answered with {} bytes that are neither DB nor DC", data.len())),
+            _ => refused(
+                Reason::CardError,
+                &format!("AUTHENTICATE was answered with {} bytes that are neither DB nor DC", data.len()),
+            ),
         }
     }
 
@@ -251,13 +297,20 @@ impl Host {
         command.encode_into(&mut self.sent).map_err(|_| StatusWord::NO_DIAGNOSIS)?;
         self.received.clear();
         self.parts = 0;
-        Ok(LockStep::Transmit { command: self.sent.clone(), phone: None })
+        Ok(LockStep::Transmit {
+            command: self.sent.clone(),
+            phone: None,
+        })
     }
 
     fn refuse<V: Vault>(&mut self, vault: &mut V, reason: Reason, evidence: &str) -> LockStep {
         self.reset(vault);
         // A USIM knows no CONTROL FLOW.
-        Outcome { control_flow: None, ..Outcome::refused(reason, None, evidence) }.into()
+        Outcome {
+            control_flow: None,
+            ..Outcome::refused(reason, None, evidence)
+        }
+        .into()
     }
 
     /// Forgets a tap that was not finished.

@@ -86,7 +86,10 @@ mod tests {
     #[test]
     fn known_files() {
         // 001010123456063 as EF_IMSI: odd number of digits, so parity nibble 9.
-        assert_eq!(encode_imsi("001010123456063"), Some([8, 0x09, 0x10, 0x10, 0x10, 0x32, 0x54, 0x06, 0x36]));
+        assert_eq!(
+            encode_imsi("001010123456063"),
+            Some([8, 0x09, 0x10, 0x10, 0x10, 0x32, 0x54, 0x06, 0x36])
+        );
         assert_eq!(encode_imsi("0010101234560631"), None);
         assert_eq!(encode_imsi("00101a"), None);
         assert_eq!(encode_iccid("8949000000000000000"), Some([0x98, 0x94, 0, 0, 0, 0, 0, 0, 0, 0xF0]));

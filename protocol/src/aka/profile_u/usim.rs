@@ -54,7 +54,12 @@ impl Usim {
     /// A USIM with this profile.
     #[must_use]
     pub fn new(profile: Profile) -> Self {
-        Self { profile, directory: MF, file: None, verified: false }
+        Self {
+            profile,
+            directory: MF,
+            file: None,
+            verified: false,
+        }
     }
 
     /// Power on: MF is current and no PIN is verified.
@@ -223,7 +228,9 @@ impl Usim {
         if (command.p1, command.p2) != (0x00, 0x01) {
             return Err(StatusWord::INCORRECT_P1_P2);
         }
-        let Some(pin) = self.profile.pin.clone() else { return Err(StatusWord::REFERENCE_DATA_NOT_USABLE) };
+        let Some(pin) = self.profile.pin.clone() else {
+            return Err(StatusWord::REFERENCE_DATA_NOT_USABLE);
+        };
         let tries = Self::tries(vault)?;
         let retries = |n: u8| StatusWord(0x63C0 | u16::from(n));
         if command.data.is_empty() {
@@ -246,7 +253,11 @@ impl Usim {
     }
 
     fn check_pin(&self) -> Result<(), StatusWord> {
-        if self.profile.pin.is_some() && !self.verified { Err(StatusWord::SECURITY_STATUS) } else { Ok(()) }
+        if self.profile.pin.is_some() && !self.verified {
+            Err(StatusWord::SECURITY_STATUS)
+        } else {
+            Ok(())
+        }
     }
 
     fn authenticate<V: Vault>(&mut self, vault: &mut V, command: &Command<'_>, out: &mut Vec<u8>) -> Result<(), StatusWord> {
