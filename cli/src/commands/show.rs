@@ -27,7 +27,6 @@ fn decode(input: impl BufRead, name: &str, args: &ShowArgs, out: &Out) -> Outcom
     let filter = Filter {
         tap: args.tap,
         layer: args.layer.as_deref().map(Layer::from),
-        ..Filter::default()
     };
     // anstream takes the colours out again where they are not wanted.
     let mut stdout = io::BufWriter::with_capacity(1 << 16, anstream::stdout().lock());

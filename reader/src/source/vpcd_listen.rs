@@ -512,7 +512,7 @@ mod tests {
             assert_eq!(off, [0, 1, 0]);
             stream.shutdown(Shutdown::Write).unwrap();
             stream.read_to_end(&mut rest).unwrap();
-            assert_eq!(rest, []);
+            assert!(rest.is_empty());
         });
         let stop = Stop::new();
         let mut session = source.wait_card(&stop).unwrap();

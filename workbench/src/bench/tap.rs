@@ -55,11 +55,66 @@ impl<L: CardLink> CardLink for Counted<L> {
 /// Rounds of which the median is taken.
 const ROUNDS: u32 = 9;
 
+/// A lock and a phone that it opens for, by one method.
+pub struct Pair {
+    config: LockConfig,
+    lock: Chip,
+    phone: Chip,
+    clock: u32,
+}
+
+impl Pair {
+    /// A new site, its chips' stores in `folder`, or in memory.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub fn new(method: Method, algorithm: Algorithm, folder: Option<&Path>) -> Result<Self, BenchError> {
+        let site = Site::generate(1, false)?;
+        let phone = site.phones.first().copied().unwrap_or(PhoneId([0; 8]));
+        let mut config = LockConfig::parse(Path::new("lock.toml"), &site.lock_toml())?;
+        config.methods = vec![method];
+        config.algorithm = algorithm;
+        let open = |name: &str| -> Result<Box<dyn Store>, ChipError> {
+            Ok(match folder {
+                Some(folder) => Box::new(SqliteStore::open(&folder.join(name))?),
+                None => Box::new(SqliteStore::in_memory()?),
+            })
+        };
+        let lock = Chip::personalise(open("lock.chip")?, &config.personalisation)?;
+        let phone = Chip::personalise(open("phone.chip")?, &site.phone_chip(phone))?;
+        Ok(Self {
+            config,
+            lock,
+            phone,
+            clock: lock::now(),
+        })
+    }
+
+    /// A tap, and the bytes of its APDUs both ways. The clock runs a second a tap, as AKA's sequence numbers want it.
+    ///
+    /// # Errors
+    /// [`BenchError::Tap`] when it does not open.
+    pub fn tap(&mut self) -> Result<(Tap, u64), BenchError> {
+        self.clock = self.clock.saturating_add(1);
+        let mut counted = Counted {
+            link: ChipLink::new(&mut self.phone),
+            bytes: 0,
+        };
+        let mut control = Control::new(ChipLink::new(&mut self.lock));
+        let tap = tap::run(&self.config, &mut control, &mut counted, self.clock, &mut |_| true);
+        if tap.verdict != TapVerdict::Open {
+            return Err(BenchError::Tap(tap.detail));
+        }
+        Ok((tap, counted.bytes))
+    }
+}
+
 /// Measures each method, without and with its durable write. `folder` is on the disk that is to be measured.
 ///
 /// # Errors
 /// [`BenchError`].
 pub fn taps(folder: &Path, rounds_of: u32, observe: &mut dyn FnMut(&TapCost)) -> Result<Vec<TapCost>, BenchError> {
+    // Challenge-response stores nothing: RP and RL are random and live in memory, so a power cut spends them.
     let methods = [
         ("challenge-response", Method::ChallengeResponse, Algorithm::Milenage, 0),
         ("aka (milenage)", Method::Aka, Algorithm::Milenage, 2),
@@ -68,55 +123,24 @@ pub fn taps(folder: &Path, rounds_of: u32, observe: &mut dyn FnMut(&TapCost)) ->
     let mut out = Vec::new();
     for (name, method, algorithm, durable_writes) in methods {
         for durable in [false, true] {
-            let site = Site::generate(1, false)?;
-            let phone_id = site.phones.first().copied().unwrap_or(PhoneId([0; 8]));
-            let mut config = LockConfig::parse(Path::new("lock.toml"), &site.lock_toml())?;
-            config.methods = vec![method];
-            config.algorithm = algorithm;
-            let open = |name: &str| -> Result<Box<dyn Store>, ChipError> {
-                Ok(if durable {
-                    Box::new(SqliteStore::open(&folder.join(name))?)
-                } else {
-                    Box::new(SqliteStore::in_memory()?)
-                })
-            };
-            let mut lock = Chip::personalise(open("lock.chip")?, &config.personalisation)?;
-            let mut phone = Chip::personalise(open("phone.chip")?, &site.phone_chip(phone_id))?;
-            // The clock runs a second a tap, as AKA's sequence numbers want it; it begins where clocks are today.
-            let mut clock = lock::now();
-            let mut one = |lock: &mut Chip, phone: &mut Chip| -> Result<(Tap, u64), BenchError> {
-                clock = clock.saturating_add(1);
-                let mut counted = Counted {
-                    link: ChipLink::new(phone),
-                    bytes: 0,
-                };
-                let mut control = Control::new(ChipLink::new(lock));
-                let tap = tap::run(&config, &mut control, &mut counted, clock, &mut |_| true);
-                if tap.verdict != TapVerdict::Open {
-                    return Err(BenchError::Tap(tap.detail));
-                }
-                Ok((tap, counted.bytes))
-            };
+            let place = tempfile::tempdir_in(folder)?;
+            let mut pair = Pair::new(method, algorithm, durable.then_some(place.path()))?;
             let taps = if durable { rounds_of.div_ceil(20) } else { rounds_of };
-            let (tap, bytes) = one(&mut lock, &mut phone)?;
+            let (tap, bytes) = pair.tap()?;
             for _ in 0..taps.min(200) {
-                one(&mut lock, &mut phone)?;
+                pair.tap()?;
             }
             let (mut cpu, mut wall) = (Vec::new(), Vec::new());
             for _ in 0..ROUNDS {
                 let (cpu_before, wall_before) = (thread_cpu(), Instant::now());
                 for _ in 0..taps {
-                    one(&mut lock, &mut phone)?;
+                    pair.tap()?;
                 }
                 let each = |time: Duration| time.as_secs_f64() * 1e6 / f64::from(taps);
                 wall.push(each(wall_before.elapsed()));
                 if let (Some(before), Some(after)) = (cpu_before, thread_cpu()) {
                     cpu.push(each(after.saturating_sub(before)));
                 }
-            }
-            drop((lock, phone));
-            for name in ["lock.chip", "lock.chip-wal", "phone.chip", "phone.chip-wal"] {
-                let _ = std::fs::remove_file(folder.join(name));
             }
             let cost = TapCost {
                 method: name,
