@@ -4,6 +4,7 @@ CARGO ?= cargo
 CARGO_FLAGS ?=
 TEST_FLAGS ?=
 DEPS := scripts/install-deps
+EXAMPLES := $(basename $(notdir $(wildcard examples/*.rs)))
 SCRIPTS := scripts/install-deps .ci/run tests/interop/run $(wildcard tests/interop/*.sh tests/support/*.sh)
 
 # rustup's folder, for shells that have not read ~/.cargo/env yet.
@@ -25,6 +26,7 @@ build: ## the release binary, target/release/tapdoor
 test: ## all of cargo's tests, a real PC/SC stack included
 	@$(DEPS) build stack
 	$(CARGO) test --workspace $(CARGO_FLAGS) $(TEST_FLAGS)
+	@for example in $(EXAMPLES); do echo "example $$example"; $(CARGO) run --quiet $(CARGO_FLAGS) --example $$example || exit 1; done
 
 interop: ## other people's programs against ours
 	@$(DEPS) build stack interop

@@ -221,6 +221,42 @@ fn deselection_and_loss_of_power_forget_the_session() {
 }
 
 #[test]
+fn a_chip_that_is_never_switched_off_does_not_run_out_of_keys() {
+    let (mut lock, mut phone) = (lock(), phone());
+    let flow = |phone: &mut Chip, answer: LockStep| match answer {
+        LockStep::Done(Outcome {
+            verdict: Verdict::Open,
+            control_flow: Some(flow),
+            ..
+        }) => assert_eq!(send(phone, &flow), OK),
+        other => panic!("{other:?}"),
+    };
+    for round in 0..40u8 {
+        // A tap to its end, one that ends before CONTROL FLOW, one that is left in the middle at both sides; none with a reset.
+        for end in 0..3 {
+            for p2 in [None, Some(0), Some(1)] {
+                let mut command = match p2 {
+                    None => honest_cr(&mut lock, &mut phone),
+                    Some(p2) => honest_aka(&mut lock, &mut phone, p2),
+                };
+                if round % 2 == 1 && end == 2 {
+                    command[20] ^= 1;
+                }
+                let answer = send(&mut phone, &command);
+                match end {
+                    0 => {
+                        let step = next(&mut lock, &answer);
+                        flow(&mut phone, step);
+                    }
+                    1 => drop(next(&mut lock, &answer)),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn classes_that_are_not_served() {
     let mut phone = phone();
     for cla in 0..=0xFFu8 {

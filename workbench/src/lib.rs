@@ -8,7 +8,7 @@
 //! | [`sim`] | a phone in the same process |
 //! | [`replay`] | the card side of a recorded tape |
 //! | [`demo`] | the whole story in one process |
-//! | [`bench`] | measurements |
+//! | [`mod@bench`] | measurements |
 
 pub mod bench;
 pub mod demo;

@@ -63,7 +63,11 @@ pub fn run(args: &ApduArgs, out: &mut Out, stop: &Stop) -> Outcome {
         }
         let started = Instant::now();
         link.transmit(command, &mut response).map_err(|e| {
-            let code = if e.kind == LinkErrorKind::TooLong { USAGE } else { DEVICE };
+            let code = match e.kind {
+                LinkErrorKind::TooLong => USAGE,
+                LinkErrorKind::Cancelled => INTERRUPTED,
+                _ => DEVICE,
+            };
             Failure::new(code, e)
         })?;
         let time = started.elapsed();

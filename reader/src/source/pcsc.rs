@@ -7,6 +7,11 @@
 //! or that an earlier session left there, is reset when the next session takes it. At its end a contactless card is left
 //! as it is: a reset would switch the field off and on, which the phone takes for another tap. A contact card is reset,
 //! so that no PIN stays verified for the program that comes next.
+//!
+//! **No call is waited for for ever.** While another program is inside a transaction, `SCardConnect` and
+//! `SCardBeginTransaction` block; while a card is silent, `SCardTransmit` does (a driver may have a time-out, vpcd has none).
+//! Nothing can cancel them. So each session has a thread and a context of its own, and who waits for it waits for a limited
+//! time; a thread that was given up gives the card back when its call returns.
 
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
@@ -17,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use pcsc::{Card, Context, Disposition, Error, Protocols, ReaderState, Scope, ShareMode, State};
 use tapdoor_link::card::{CardLink, Limits, LinkError, LinkErrorKind};
-use tapdoor_link::stop::{Backoff, Stop};
+use tapdoor_link::stop::{Backoff, Stop, StopGuard};
 use zeroize::Zeroize;
 
 use super::{
@@ -33,6 +38,12 @@ const HOLD_TIME: Duration = Duration::from_secs(2);
 const HOLD_PAUSE: Duration = Duration::from_millis(50);
 /// A reader that comes between our look at the list and the wait for changes of the list makes no event.
 const LIST_AGAIN: Duration = Duration::from_secs(2);
+/// How long a card may take for an answer, unless set otherwise.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it still may when somebody has asked to stop.
+const LAST_ANSWER: Duration = Duration::from_millis(300);
+/// How long the end of a session may take.
+const LEAVE_TIME: Duration = Duration::from_secs(2);
 /// The longest R-APDU, as long as the service takes it.
 const RECEIVE: usize = 65_546;
 
@@ -105,6 +116,7 @@ pub struct PcscSource {
     told_reader: bool,
     /// A thread still waits for another program's transaction to end.
     queueing: Arc<AtomicBool>,
+    answer_timeout: Duration,
 }
 
 impl std::fmt::Debug for PcscSource {
@@ -116,7 +128,16 @@ impl std::fmt::Debug for PcscSource {
     }
 }
 
-type Held = Result<(Card, Hold), Error>;
+type Held = Result<(PcscLink, About), Error>;
+
+/// What a session that begins knows of its card.
+struct About {
+    atr: Vec<u8>,
+    protocol: Protocol,
+    hold: Hold,
+    /// What becomes of the card at the end.
+    end: Disposition,
+}
 
 struct Watch {
     state: ReaderState,
@@ -179,7 +200,13 @@ impl PcscSource {
             told_service: false,
             told_reader: false,
             queueing: Arc::default(),
+            answer_timeout: ANSWER_TIMEOUT,
         }
+    }
+
+    /// How long a card may take for an answer (10 s unless set).
+    pub fn set_answer_timeout(&mut self, timeout: Duration) {
+        self.answer_timeout = timeout.max(Duration::from_millis(1));
     }
 
     /// Which reader is ours: the outer error is the service's, the inner one the choice's.
@@ -330,17 +357,18 @@ impl PcscSource {
                 return Ok(None);
             };
             let left = HOLD_TIME.saturating_sub(begun.elapsed());
-            let attempt = match self.hold(&name, left, stop)? {
-                Some(Ok((card, hold))) => self.start(card, hold, seen.count),
-                Some(Err(e)) => Err(e),
-                None => Err(Error::SharingViolation),
-            };
-            let e = match attempt {
-                Ok(session) => {
+            let e = match self.hold(&name, self.used == Some(seen.count), left, stop)? {
+                Some(Ok((link, about))) => {
                     self.used = Some(seen.count);
-                    return Ok(Some(session));
+                    return Ok(Some(Session {
+                        link: Box::new(link),
+                        atr: Some(about.atr).filter(|atr| !atr.is_empty()),
+                        protocol: about.protocol,
+                        hold: about.hold,
+                    }));
                 }
-                Err(e) => e,
+                Some(Err(e)) => e,
+                None => Error::SharingViolation,
             };
             match e {
                 // In the way of another program, or just gone (a card that comes back within pcscd's 400 ms makes no
@@ -403,11 +431,9 @@ impl PcscSource {
         }
     }
 
-    /// Connects, exclusively or in a transaction of our own; `None` if that does not come about within `time`.
-    ///
-    /// While another program is inside a transaction, `SCardConnect` and `SCardBeginTransaction` block, and nothing can
-    /// cancel them or limit their time. So they run on a thread and a context of their own.
-    fn hold(&self, name: &CStr, time: Duration, stop: &Stop) -> Result<Option<Held>, SourceError> {
+    /// Connects, exclusively or in a transaction of our own, and starts a session, with a `reset` of a card that was used
+    /// before; `None` if that does not come about within `time`. The thread that does it goes on as the session's.
+    fn hold(&self, name: &CStr, reset: bool, time: Duration, stop: &Stop) -> Result<Option<Held>, SourceError> {
         // An earlier attempt still waits for the other program.
         if self.queueing.swap(true, Ordering::SeqCst) {
             return Ok(None);
@@ -416,15 +442,29 @@ impl PcscSource {
         let stopped = done.clone();
         let name = name.to_owned();
         let queueing = Arc::clone(&self.queueing);
-        let attempt = move || {
-            let held = Context::establish(Scope::User).and_then(|context| connect(&context, &name));
+        let limits = if is_acr122(&self.name) { Limits::SHORT } else { Limits::EXTENDED };
+        let (timeout, stop_session) = (self.answer_timeout, stop.clone());
+        let session = move || {
+            let held = Context::establish(Scope::User)
+                .and_then(|context| connect(&context, &name))
+                .and_then(|(card, hold)| start(card, hold, reset));
             queueing.store(false, Ordering::SeqCst);
-            if let Err(mpsc::SendError(Some(Ok((card, _))))) = done.send(Some(held)) {
+            let (card, about) = match held {
+                Ok(held) => held,
+                Err(e) => {
+                    let _ = done.send(Some(Err(e)));
+                    return;
+                }
+            };
+            let end = about.end;
+            let (link, worker) = PcscLink::new(limits, timeout, &stop_session);
+            if let Err(mpsc::SendError(Some(Ok((mut link, _))))) = done.send(Some(Ok((link, about)))) {
                 // Nobody waits any more.
-                leave(card, Disposition::LeaveCard);
+                link.given_up = true;
             }
+            worker.run(card, end);
         };
-        if let Err(e) = thread::Builder::new().name("pcsc-hold".to_owned()).spawn(attempt) {
+        if let Err(e) = thread::Builder::new().name("pcsc-session".to_owned()).spawn(session) {
             self.queueing.store(false, Ordering::SeqCst);
             return Err(SourceError::new(SourceErrorKind::Reader, LAYER, format!("no thread: {e}")));
         }
@@ -437,46 +477,34 @@ impl PcscSource {
             Err(_) => Ok(None),
         }
     }
+}
 
-    /// Makes a session of a card that is held.
-    fn start(&self, mut card: Card, hold: Hold, count: u32) -> Result<Session, Error> {
-        // Inside another program's connection a reset would break that one; SELECT starts clean enough.
-        if hold == Hold::Exclusive && self.used == Some(count) {
-            card.reconnect(ShareMode::Exclusive, PROTOCOLS, Disposition::ResetCard)?;
-        }
-        let status = match status(&card) {
-            Err(Error::ResetCard) => {
-                let mode = if hold == Hold::Exclusive {
-                    ShareMode::Exclusive
-                } else {
-                    ShareMode::Shared
-                };
-                card.reconnect(mode, PROTOCOLS, Disposition::LeaveCard)?;
-                status(&card)
-            }
-            status => status,
-        };
-        let (atr, protocol) = status?;
-        let limits = if is_acr122(&self.name) { Limits::SHORT } else { Limits::EXTENDED };
-        let end = if is_contactless(&atr) || hold == Hold::Transaction {
-            Disposition::LeaveCard
-        } else {
-            Disposition::ResetCard
-        };
-        let link = PcscLink {
-            card: Some(card),
-            buffer: vec![0; RECEIVE].into_boxed_slice(),
-            dirty: 0,
-            limits,
-            end,
-        };
-        Ok(Session {
-            link: Box::new(link),
-            atr: Some(atr).filter(|atr| !atr.is_empty()),
-            protocol,
-            hold,
-        })
+/// Makes a clean start with a card that is held.
+fn start(mut card: Card, hold: Hold, reset: bool) -> Result<(Card, About), Error> {
+    // Inside another program's connection a reset would break that one; SELECT starts clean enough.
+    if hold == Hold::Exclusive && reset {
+        card.reconnect(ShareMode::Exclusive, PROTOCOLS, Disposition::ResetCard)?;
     }
+    let status = match status(&card) {
+        Err(Error::ResetCard) => {
+            let mode = if hold == Hold::Exclusive {
+                ShareMode::Exclusive
+            } else {
+                ShareMode::Shared
+            };
+            card.reconnect(mode, PROTOCOLS, Disposition::LeaveCard)?;
+            status(&card)
+        }
+        status => status,
+    };
+    let (atr, protocol) = status?;
+    let end = if is_contactless(&atr) || hold == Hold::Transaction {
+        Disposition::LeaveCard
+    } else {
+        Disposition::ResetCard
+    };
+    let about = About { atr, protocol, hold, end };
+    Ok((card, about))
 }
 
 impl CardSource for PcscSource {
@@ -614,7 +642,7 @@ fn wait(context: &Context, states: &mut [ReaderState], time: impl Into<Option<Du
 }
 
 /// A card that is held, for itself alone or in a transaction.
-fn connect(context: &Context, name: &CStr) -> Held {
+fn connect(context: &Context, name: &CStr) -> Result<(Card, Hold), Error> {
     match context.connect(name, ShareMode::Exclusive, PROTOCOLS) {
         Ok(card) => Ok((card, Hold::Exclusive)),
         Err(Error::SharingViolation) => Ok((begin_transaction(context, name)?, Hold::Transaction)),
@@ -698,17 +726,90 @@ fn diagnose() -> (SourceErrorKind, String) {
     (SourceErrorKind::NoService, "the smart card service does not run".to_owned())
 }
 
+/// One exchange on its way to the card's thread and back. The buffers travel along and are used again.
+struct Exchange {
+    command: Vec<u8>,
+    response: Vec<u8>,
+    result: Result<(), Error>,
+}
+
+/// What comes back from the card's thread, or past it.
+enum Reply {
+    Exchange(Exchange),
+    /// Somebody asked to stop.
+    Stop,
+    /// The card was given back.
+    Left,
+}
+
+/// The card's thread: the one that may block for ever.
+struct Worker {
+    jobs: mpsc::Receiver<Exchange>,
+    replies: mpsc::SyncSender<Reply>,
+}
+
+impl Worker {
+    /// Exchanges until the link is dropped, then gives the card back.
+    fn run(self, card: Card, end: Disposition) {
+        let mut buffer = vec![0; RECEIVE].into_boxed_slice();
+        // How much of the buffer has held answers.
+        let mut dirty = 0;
+        for mut job in &self.jobs {
+            job.response.clear();
+            job.result = card.transmit(&job.command, &mut buffer).map(|answer| {
+                dirty = dirty.max(answer.len());
+                job.response.extend_from_slice(answer);
+            });
+            if self.replies.send(Reply::Exchange(job)).is_err() {
+                break;
+            }
+        }
+        leave(card, end);
+        // Answers can be secret (CK and IK of a test USIM).
+        buffer[..dirty].zeroize();
+        let _ = self.replies.send(Reply::Left);
+    }
+}
+
 /// A card that is held. Dropping it gives the card back.
 struct PcscLink {
-    card: Option<Card>,
-    buffer: Box<[u8]>,
-    /// How much of the buffer has held answers.
-    dirty: usize,
+    jobs: Option<mpsc::SyncSender<Exchange>>,
+    replies: mpsc::Receiver<Reply>,
+    spare: Option<Exchange>,
     limits: Limits,
-    end: Disposition,
+    timeout: Duration,
+    /// The card's thread is in a call that does not return.
+    given_up: bool,
+    stopping: bool,
+    _wake: StopGuard,
 }
 
 impl PcscLink {
+    fn new(limits: Limits, timeout: Duration, stop: &Stop) -> (Self, Worker) {
+        let (jobs, queue) = mpsc::sync_channel(1);
+        // Room for all that can be under way: an exchange, a stop, the end.
+        let (replies, answers) = mpsc::sync_channel(4);
+        let stopped = replies.clone();
+        let wake = stop.on_stop(move || {
+            let _ = stopped.try_send(Reply::Stop);
+        });
+        let link = Self {
+            jobs: Some(jobs),
+            replies: answers,
+            spare: Some(Exchange {
+                command: Vec::with_capacity(261),
+                response: Vec::with_capacity(258),
+                result: Ok(()),
+            }),
+            limits,
+            timeout,
+            given_up: false,
+            stopping: false,
+            _wake: wake,
+        };
+        (link, Worker { jobs: queue, replies })
+    }
+
     fn exchange(&mut self, command: &[u8], response: &mut Vec<u8>) -> Result<(), LinkError> {
         let fail = |kind, detail: String| Err(LinkError::new(kind, LAYER, detail));
         if command.is_empty() || command.len() > self.limits.command {
@@ -719,28 +820,68 @@ impl PcscLink {
             );
             return fail(LinkErrorKind::TooLong, detail);
         }
-        let Some(card) = &self.card else {
+        let (Some(jobs), Some(mut job)) = (&self.jobs, self.spare.take()) else {
             return fail(LinkErrorKind::CardGone, "the session has ended".to_owned());
         };
-        let answer = match card.transmit(command, &mut self.buffer) {
-            Ok([]) => return fail(LinkErrorKind::CardGone, "the card fell silent: an answer without a byte".to_owned()),
-            Ok(answer) => answer,
-            // The library's text for this one speaks of transactions.
-            Err(Error::NotTransacted) => {
-                return fail(
-                    LinkErrorKind::CardGone,
-                    "the card fell silent in the middle of the command (NOT_TRANSACTED)".to_owned(),
-                );
-            }
-            Err(e) => return fail(link_error_kind(e), format!("{e} ({e:?})")),
-        };
-        self.dirty = self.dirty.max(answer.len());
-        if answer.len() < 2 || answer.len() > self.limits.response {
-            let detail = format!("an answer of {} bytes, where 2 to {} can be", answer.len(), self.limits.response);
-            return fail(LinkErrorKind::Malformed, detail);
+        job.command.clear();
+        job.command.extend_from_slice(command);
+        if jobs.send(job).is_err() {
+            return fail(LinkErrorKind::CardGone, "the session has ended".to_owned());
         }
-        response.extend_from_slice(answer);
-        Ok(())
+        let job = self.answer()?;
+        let result = self.judge(&job, response);
+        self.spare = Some(job);
+        result
+    }
+
+    /// What the card's thread brings, within the time for an answer.
+    fn answer(&mut self) -> Result<Exchange, LinkError> {
+        let mut left = self.timeout;
+        loop {
+            match self.replies.recv_timeout(left) {
+                Ok(Reply::Exchange(job)) => return Ok(job),
+                // An answer that is about to come is waited for, so that a tap is not torn by the stop.
+                Ok(Reply::Stop) => {
+                    self.stopping = true;
+                    self.timeout = self.timeout.min(LAST_ANSWER);
+                    left = self.timeout;
+                }
+                Ok(Reply::Left) | Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    self.given_up = true;
+                    return Err(LinkError::new(LinkErrorKind::Reader, LAYER, "the session's thread has ended"));
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    self.given_up = true;
+                    if self.stopping {
+                        return Err(LinkError::new(LinkErrorKind::Cancelled, LAYER, "stopped while the card was silent"));
+                    }
+                    let detail = format!("no answer within {:?}; the card was given up", self.timeout);
+                    return Err(LinkError::new(LinkErrorKind::Timeout, LAYER, detail));
+                }
+            }
+        }
+    }
+
+    fn judge(&self, job: &Exchange, response: &mut Vec<u8>) -> Result<(), LinkError> {
+        let fail = |kind, detail: String| Err(LinkError::new(kind, LAYER, detail));
+        let answer = &job.response;
+        match job.result {
+            Ok(()) if answer.is_empty() => fail(LinkErrorKind::CardGone, "the card fell silent: an answer without a byte".to_owned()),
+            Ok(()) if answer.len() < 2 || answer.len() > self.limits.response => {
+                let detail = format!("an answer of {} bytes, where 2 to {} can be", answer.len(), self.limits.response);
+                fail(LinkErrorKind::Malformed, detail)
+            }
+            Ok(()) => {
+                response.extend_from_slice(answer);
+                Ok(())
+            }
+            // The library's text for this one speaks of transactions.
+            Err(Error::NotTransacted) => fail(
+                LinkErrorKind::CardGone,
+                "the card fell silent in the middle of the command (NOT_TRANSACTED)".to_owned(),
+            ),
+            Err(e) => fail(link_error_kind(e), format!("{e} ({e:?})")),
+        }
     }
 }
 
@@ -757,11 +898,20 @@ impl CardLink for PcscLink {
 
 impl Drop for PcscLink {
     fn drop(&mut self) {
-        if let Some(card) = self.card.take() {
-            leave(card, self.end);
+        // This ends the card's thread, or will when its call returns.
+        self.jobs = None;
+        if !self.given_up {
+            let end = Instant::now() + LEAVE_TIME;
+            // The next session must not find this one in its way.
+            while let Ok(Reply::Exchange(_) | Reply::Stop) = self.replies.recv_timeout(end.saturating_duration_since(Instant::now())) {}
         }
-        // Answers can be secret (CK and IK of a test USIM).
-        self.buffer[..self.dirty].zeroize();
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.command.zeroize();
+        self.response.zeroize();
     }
 }
 
