@@ -292,6 +292,10 @@ impl Chip {
             _ => None,
         };
         match registry::find(&self.entries, command.data, after) {
+            // A P2 that the application will not take must not cost the current session.
+            Some(index) if !matches!(command.p2 & 0x0C, 0x00 | 0x0C) && !self.entries.get(index).is_some_and(|e| e.applet.has_files()) => {
+                Err(StatusWord::INCORRECT_P1_P2)
+            }
             Some(index) => {
                 if let Selected::Application(current) = self.selected
                     && current != index

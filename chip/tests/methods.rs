@@ -44,7 +44,11 @@ fn aka_opens_in_two_apdus_by_both_algorithms() {
         assert_eq!(outcome.verdict, Verdict::Open, "{outcome:?}");
         assert_eq!(transcript.exchanges.len(), 2);
         let answer = &transcript.exchanges[1].1;
-        assert_eq!((answer.len(), &answer[..2]), (12, &[0xDB, 0x08][..]), "RES only: CK and IK never cross the air");
+        assert_eq!(
+            (answer.len(), &answer[..2]),
+            (12, &[0xDB, 0x08][..]),
+            "RES only: CK and IK never cross the air"
+        );
         assert_eq!(send(&mut phone, &outcome.control_flow.unwrap()), [0x90, 0x00]);
     }
 }
@@ -79,7 +83,10 @@ fn a_wrong_mac_and_a_sequence_failure_look_alike_from_outside() {
     bent[5 + 31] ^= 1;
     send(&mut phone, &select(&Aid::AKA));
     let wrong = send(&mut phone, &bent);
-    assert_eq!((replayed.len(), &replayed[..2], &replayed[32..]), (34, &[0xDC, 0x1E][..], &[0x90, 0x00][..]));
+    assert_eq!(
+        (replayed.len(), &replayed[..2], &replayed[32..]),
+        (34, &[0xDC, 0x1E][..], &[0x90, 0x00][..])
+    );
     assert_eq!((wrong.len(), &wrong[..2], &wrong[32..]), (34, &[0xDC, 0x1E][..], &[0x90, 0x00][..]));
     assert_ne!(replayed, wrong);
 }
@@ -101,7 +108,10 @@ fn refusals_have_their_reasons() {
     // Not on the list.
     let mut empty = Chip::personalise(memory(), &lock_personalisation(LOCK, Vec::new())).unwrap();
     let (outcome, transcript) = challenge_response(&mut empty, &mut phone);
-    assert_eq!((outcome.verdict, outcome.phone, outcome.control_flow), (refused(Reason::UnknownPhone), None, None));
+    assert_eq!(
+        (outcome.verdict, outcome.phone, outcome.control_flow),
+        (refused(Reason::UnknownPhone), None, None)
+    );
     assert_eq!(transcript.exchanges.len(), 1, "nothing more is sent to a stranger");
 
     // Recognised, but the entry's authentication keys are of another site.
@@ -119,7 +129,11 @@ fn refusals_have_their_reasons() {
     ended.not_after = CLOCK;
     let mut lock = Chip::personalise(memory(), &lock_personalisation(LOCK, vec![ended])).unwrap();
     assert_eq!(challenge_response(&mut lock, &mut phone).0.verdict, refused(Reason::NotEntitled));
-    assert_eq!(aka(&mut lock, &mut phone, 0, CLOCK - 1).0.verdict, Verdict::Open, "one second earlier it still holds");
+    assert_eq!(
+        aka(&mut lock, &mut phone, 0, CLOCK - 1).0.verdict,
+        Verdict::Open,
+        "one second earlier it still holds"
+    );
 
     let mut strict = entry(PHONE, LOCK);
     strict.weakest = Method::Aka;
@@ -131,7 +145,11 @@ fn refusals_have_their_reasons() {
     user.flags = 1;
     let mut lock = Chip::personalise(memory(), &lock_personalisation(LOCK, vec![user])).unwrap();
     assert_eq!(challenge_response(&mut lock, &mut phone).0.verdict, Verdict::Open);
-    assert_eq!(aka(&mut lock, &mut phone, 0, CLOCK + 9).0.verdict, refused(Reason::Policy), "AKA cannot prove the user");
+    assert_eq!(
+        aka(&mut lock, &mut phone, 0, CLOCK + 9).0.verdict,
+        refused(Reason::Policy),
+        "AKA cannot prove the user"
+    );
 }
 
 #[test]
@@ -140,10 +158,14 @@ fn every_changed_byte_of_a_proof_is_refused() {
         let (mut lock, mut phone) = (lock(), phone());
         let fci = send(&mut phone, &select(&Aid::CHALLENGE_RESPONSE));
         send(&mut lock, &select(&Aid::CHALLENGE_RESPONSE_LOCK));
-        let tapdoor_protocol::door::LockStep::Transmit { command, .. } = begin(&mut lock, 0, CLOCK, &fci[..fci.len() - 2]) else { panic!() };
+        let tapdoor_protocol::door::LockStep::Transmit { command, .. } = begin(&mut lock, 0, CLOCK, &fci[..fci.len() - 2]) else {
+            panic!()
+        };
         let mut answer = send(&mut phone, &command);
         answer[position] ^= 0x40;
-        let tapdoor_protocol::door::LockStep::Done(outcome) = next(&mut lock, &answer) else { panic!() };
+        let tapdoor_protocol::door::LockStep::Done(outcome) = next(&mut lock, &answer) else {
+            panic!()
+        };
         assert_eq!(outcome.verdict, refused(Reason::WrongKey), "byte {position}");
     }
 }
@@ -154,10 +176,16 @@ fn what_the_lock_said_cannot_be_changed_either() {
         let (mut lock, mut phone) = (lock(), phone());
         let fci = send(&mut phone, &select(&Aid::CHALLENGE_RESPONSE));
         send(&mut lock, &select(&Aid::CHALLENGE_RESPONSE_LOCK));
-        let tapdoor_protocol::door::LockStep::Transmit { mut command, .. } = begin(&mut lock, 0, CLOCK, &fci[..fci.len() - 2]) else { panic!() };
+        let tapdoor_protocol::door::LockStep::Transmit { mut command, .. } = begin(&mut lock, 0, CLOCK, &fci[..fci.len() - 2]) else {
+            panic!()
+        };
         command[position] ^= 1;
         assert_eq!(send(&mut phone, &command), [0x69, 0x82], "byte {position}");
-        assert_eq!(send(&mut phone, &command), [0x69, 0x85], "RP is spent by the first AUTHENTICATE, right or wrong");
+        assert_eq!(
+            send(&mut phone, &command),
+            [0x69, 0x85],
+            "RP is spent by the first AUTHENTICATE, right or wrong"
+        );
     }
 }
 
@@ -190,5 +218,8 @@ fn plain_control_flow_never_says_opened() {
     assert_eq!(send(&mut phone, &[0x80, 0x3C, 0, 0, 1, 99]), [0x6A, 0x80]);
     assert_eq!(send(&mut phone, &[0x80, 0x3C, 0, 0, 2, 4, 4]), [0x67, 0x00]);
     assert_eq!(send(&mut phone, &[0x80, 0x3C, 2, 0, 1, 4]), [0x6A, 0x86]);
-    assert_eq!(send(&mut phone, &[[0x80, 0x3C, 1, 0, 17].as_slice(), &[0; 17]].concat()), [0x69, 0x85]);
+    assert_eq!(
+        send(&mut phone, &[[0x80, 0x3C, 1, 0, 17].as_slice(), &[0; 17]].concat()),
+        [0x69, 0x85]
+    );
 }
