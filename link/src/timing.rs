@@ -96,6 +96,11 @@ impl<L, C: Clock> Timed<L, C> {
         }
     }
 
+    /// The link below, to look at.
+    pub const fn inner(&self) -> &L {
+        &self.link
+    }
+
     /// The link below; what is sent on it directly is not measured.
     pub const fn inner_mut(&mut self) -> &mut L {
         &mut self.link

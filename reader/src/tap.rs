@@ -132,6 +132,7 @@ pub fn run<P: CardLink, L: CardLink>(config: &LockConfig, control: &mut Control<
     let end = session.methods();
     let timing = session.phone.inner().inner().timing();
     let warnings = session.phone.inner().warnings().to_vec();
+    let apdus = session.phone.inner().inner().inner().exchanges;
     let (recognised, select, authenticate) = (session.recognised, session.select, session.authenticate);
     drop(session);
     Tap {
@@ -140,7 +141,7 @@ pub fn run<P: CardLink, L: CardLink>(config: &LockConfig, control: &mut Control<
         phone: recognised,
         reason: end.reason,
         detail: end.detail,
-        apdus: timing.count,
+        apdus: u64::from(apdus),
         total: started.elapsed().saturating_sub(waited),
         select,
         authenticate,
@@ -160,8 +161,7 @@ struct Bounded<P> {
 
 impl<P: CardLink> CardLink for Bounded<P> {
     fn transmit(&mut self, command: &[u8], response: &mut Vec<u8>) -> Result<(), LinkError> {
-        self.exchanges += 1;
-        if self.exchanges > MAX_EXCHANGES {
+        if self.exchanges >= MAX_EXCHANGES {
             let detail = format!("the card keeps the tap going after {MAX_EXCHANGES} exchanges");
             return Err(LinkError::new(LinkErrorKind::Malformed, "tap", detail).during(command));
         }
@@ -169,6 +169,7 @@ impl<P: CardLink> CardLink for Bounded<P> {
             let detail = format!("the tap does not come to an end within {} s", MAX_TIME.as_secs());
             return Err(LinkError::new(LinkErrorKind::Timeout, "tap", detail).during(command));
         }
+        self.exchanges += 1;
         self.link.transmit(command, response)
     }
 
