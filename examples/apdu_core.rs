@@ -18,7 +18,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut buffer = [0; 258];
     let length = handler.handle(&select, &mut buffer)?;
     let response = Response::from(&buffer[..length]);
-    println!("SELECT {aid:02x?}\n{} bytes, status word {:02x?}", response.payload.len(), response.trailer);
+    println!(
+        "SELECT {aid:02x?}\n{} bytes, status word {:02x?}",
+        response.payload.len(),
+        response.trailer
+    );
     assert_eq!(response.trailer, (0x90, 0x00));
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::apdu::Command;
-use tapdoor_protocol::challenge_response::phone::Event;
+use tapdoor_protocol::door::Event;
 use tapdoor_protocol::status::StatusWord;
 
 use crate::vault::AppletVault;

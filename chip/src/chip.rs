@@ -6,7 +6,7 @@
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::apdu::chain::{Assembler, Step};
 use tapdoor_protocol::apdu::{ApduError, Command};
-use tapdoor_protocol::challenge_response::phone::Event;
+use tapdoor_protocol::door::Event;
 use tapdoor_protocol::status::StatusWord;
 
 use crate::applet::Env;

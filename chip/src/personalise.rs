@@ -24,6 +24,24 @@ impl Secret {
         Self(Zeroizing::new(bytes.into()))
     }
 
+    /// K || OPc (MILENAGE: 16 and 16 bytes) or K || TOPc (TUAK: 16 or 32, and 32).
+    ///
+    /// # Errors
+    /// [`SubscriberPart`] that has another length.
+    pub fn subscriber(algorithm: Algorithm, k: &[u8], operator: &[u8]) -> Result<Self, SubscriberPart> {
+        let (k_lengths, operator_length): (&[usize], usize) = match algorithm {
+            Algorithm::Milenage => (&[16], 16),
+            Algorithm::Tuak => (&[16, 32], 32),
+        };
+        if !k_lengths.contains(&k.len()) {
+            return Err(SubscriberPart::K);
+        }
+        if operator.len() != operator_length {
+            return Err(SubscriberPart::Operator);
+        }
+        Ok(Self::new([k, operator].concat()))
+    }
+
     /// The bytes.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
@@ -35,6 +53,17 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secret({} bytes)", self.0.len())
     }
+}
+
+/// Which part of a subscriber key has the wrong length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubscriberPart {
+    /// K.
+    #[error("K has 16 bytes (TUAK: 16 or 32)")]
+    K,
+    /// OPc or TOPc.
+    #[error("OPc has 16 bytes (TUAK: TOPc, 32)")]
+    Operator,
 }
 
 /// An application with its personal data.

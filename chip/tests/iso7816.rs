@@ -12,7 +12,7 @@ use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::aka::Algorithm;
 use tapdoor_protocol::aka::profile_u::Profile;
 use tapdoor_protocol::apdu::Command;
-use tapdoor_protocol::challenge_response::phone::Event;
+use tapdoor_protocol::door::Event;
 use tapdoor_protocol::door::{BeginData, LockStep, Outcome, Reason, Verdict};
 use tapdoor_protocol::ids::PhoneId;
 

@@ -6,7 +6,7 @@ mod common;
 use common::*;
 use tapdoor_chip::{Chip, ChipEvent};
 use tapdoor_protocol::aid::Aid;
-use tapdoor_protocol::challenge_response::phone::Event;
+use tapdoor_protocol::door::Event;
 use tapdoor_protocol::door::{Reason, Verdict};
 use tapdoor_protocol::vault::Method;
 

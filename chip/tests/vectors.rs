@@ -106,7 +106,7 @@ fn challenge_response_byte_for_byte() {
     assert_eq!(send(&mut phone, &cr("AUTHENTICATE")), cr("AUTHENTICATE response"));
     assert_eq!(send(&mut phone, &cr("CONTROL FLOW opened")), [0x90, 0x00]);
     let events: Vec<_> = phone.drain_events().map(|e| e.event).collect();
-    use tapdoor_protocol::challenge_response::phone::Event;
+    use tapdoor_protocol::door::Event;
     assert_eq!(events, [Event::Authenticated { lock: LOCK, clock }, Event::Verdict(Verdict::Open)]);
 
     let mut lock = opened(&lock_personalisation(LOCK, vec![entry(PHONE, LOCK)]), &[], given(&[&rl]));

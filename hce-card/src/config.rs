@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use tapdoor_chip::personalise::Secret;
+use tapdoor_chip::personalise::{Secret, SubscriberPart};
 use tapdoor_chip::{Application, Personalisation};
 use tapdoor_config::{ConfigError, Field, File};
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::aka::Algorithm;
 use tapdoor_protocol::aka::profile_u::{Profile, encode_iccid, encode_imsi};
-use tapdoor_protocol::challenge_response::lock::USER_AUTHENTICATED;
+use tapdoor_protocol::door::USER_AUTHENTICATED;
 use tapdoor_protocol::door::keys;
 use tapdoor_protocol::identity::{Identity, IdentityKind};
 use tapdoor_protocol::ids::PhoneId;
@@ -231,22 +231,10 @@ fn usim(file: &File, raw: &RawUsim) -> Result<Application, ConfigError> {
     {
         return Err(file.error(&pin.span(), "must have 4 to 8 digits"));
     }
-    let (k, operator): (&[usize], usize) = match algorithm {
-        Algorithm::Milenage => (&[16], 16),
-        Algorithm::Tuak => (&[16, 32], 32),
-    };
-    let mut key = file.bytes(&raw.k)?.to_vec();
-    if !k.contains(&key.len()) {
-        return Err(file.error(
-            &raw.k.span(),
-            format!("K of {} has {k:?} bytes, but this has {}", algorithm.name(), key.len()),
-        ));
-    }
-    let opc = file.bytes(&raw.opc)?;
-    if opc.len() != operator {
-        return Err(file.error(&raw.opc.span(), format!("must have {operator} bytes, but has {}", opc.len())));
-    }
-    key.extend_from_slice(&opc);
+    let key = Secret::subscriber(algorithm, &file.bytes(&raw.k)?, &file.bytes(&raw.opc)?).map_err(|part| match part {
+        SubscriberPart::K => file.error(&raw.k.span(), part.to_string()),
+        SubscriberPart::Operator => file.error(&raw.opc.span(), part.to_string()),
+    })?;
     let profile = Profile {
         algorithm,
         iccid: raw.iccid.get_ref().clone(),
@@ -255,5 +243,5 @@ fn usim(file: &File, raw: &RawUsim) -> Result<Application, ConfigError> {
         kc: raw.kc,
     };
     let aid = raw.aid.as_ref().map_or(Ok(Aid::USIM), |f| file.value(f))?;
-    Ok(Application::usim(aid, &profile, Secret::new(key)))
+    Ok(Application::usim(aid, &profile, key))
 }

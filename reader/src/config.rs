@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use tapdoor_chip::personalise::Secret;
+use tapdoor_chip::personalise::{Secret, SubscriberPart};
 use tapdoor_chip::{Application, ListEntry, Personalisation, TestSubscriber};
 use tapdoor_config::{ConfigError, Field, File, Spanned};
 use tapdoor_link::Mode;
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::aka::Algorithm;
-use tapdoor_protocol::challenge_response::lock::REQUIRE_USER;
+use tapdoor_protocol::door::REQUIRE_USER;
 use tapdoor_protocol::ids::LockId;
 use tapdoor_protocol::vault;
 
@@ -402,28 +402,16 @@ fn subscribers(file: &File, raw: &Raw) -> Result<Vec<TestSubscriber>, ConfigErro
             .algorithm
             .as_ref()
             .map_or(Ok(Algorithm::Milenage), |f| file.word(f, &ALGORITHMS))?;
-        let mut key = file.bytes(&s.k)?.to_vec();
-        let (k, opc): (&[usize], usize) = match algorithm {
-            Algorithm::Milenage => (&[16], 16),
-            Algorithm::Tuak => (&[16, 32], 32),
-        };
-        if !k.contains(&key.len()) {
-            return Err(file.error(
-                &s.k.span(),
-                format!("K of {} has {k:?} bytes, but this has {}", algorithm.name(), key.len()),
-            ));
-        }
-        let operator = file.bytes(&s.opc)?;
-        if operator.len() != opc {
-            return Err(file.error(&s.opc.span(), format!("must have {opc} bytes, but has {}", operator.len())));
-        }
-        key.extend_from_slice(&operator);
+        let key = Secret::subscriber(algorithm, &file.bytes(&s.k)?, &file.bytes(&s.opc)?).map_err(|part| match part {
+            SubscriberPart::K => file.error(&s.k.span(), part.to_string()),
+            SubscriberPart::Operator => file.error(&s.opc.span(), part.to_string()),
+        })?;
         out.push(TestSubscriber {
             phone: id,
             imsi,
             algorithm,
             not_after: not_after(file, s.not_after.as_ref())?,
-            key: Secret::new(key),
+            key,
         });
     }
     Ok(out)

@@ -38,9 +38,9 @@ pub fn make(kind: Kind, parameters: &[u8]) -> Option<Box<dyn Applet>> {
     Some(match kind {
         Kind::ChallengeResponse => {
             let flags = u32::from_be_bytes(tlv::find(parameters, tag::FLAGS)?.try_into().ok()?);
-            Box::new(phone_half::ChallengeResponse(challenge_response::Phone::new(phone()?, flags)))
+            Box::new(phone_half::PhoneHalf(challenge_response::Phone::new(phone()?, flags)))
         }
-        Kind::Aka => Box::new(phone_half::Aka(aka::profile_p::Phone::new(
+        Kind::Aka => Box::new(phone_half::PhoneHalf(aka::profile_p::Phone::new(
             phone()?,
             &[Algorithm::Milenage, Algorithm::Tuak],
         ))),

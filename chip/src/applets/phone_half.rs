@@ -1,40 +1,17 @@
 //! The phone's halves: challenge-response, AKA profile P, identity.
 
 use tapdoor_protocol::apdu::Command;
-use tapdoor_protocol::door::fci;
+use tapdoor_protocol::door::{PhoneMethod, fci};
+use tapdoor_protocol::identity;
 use tapdoor_protocol::status::StatusWord;
-use tapdoor_protocol::{aka, challenge_response, identity};
 
 use super::wants_fci;
 use crate::applet::{Applet, Env};
 
-/// Challenge-response.
-pub struct ChallengeResponse(pub challenge_response::Phone);
+/// Challenge-response or AKA profile P.
+pub struct PhoneHalf<M>(pub M);
 
-impl Applet for ChallengeResponse {
-    fn select(&mut self, env: &mut Env<'_>, p2: u8, out: &mut Vec<u8>) -> Result<(), StatusWord> {
-        let wanted = wants_fci(p2)?;
-        let proprietary = self.0.select(&mut env.vault, env.aid.as_bytes())?;
-        if wanted {
-            out.extend(fci::template(env.aid.as_bytes(), &proprietary));
-        }
-        Ok(())
-    }
-
-    fn process(&mut self, env: &mut Env<'_>, command: &Command<'_>, out: &mut Vec<u8>) -> Result<(), StatusWord> {
-        env.events.extend(self.0.process(&mut env.vault, env.aid.as_bytes(), command, out)?);
-        Ok(())
-    }
-
-    fn deselect(&mut self, env: &mut Env<'_>) {
-        self.0.deselect(&mut env.vault);
-    }
-}
-
-/// AKA profile P.
-pub struct Aka(pub aka::profile_p::Phone);
-
-impl Applet for Aka {
+impl<M: PhoneMethod + Send> Applet for PhoneHalf<M> {
     fn select(&mut self, env: &mut Env<'_>, p2: u8, out: &mut Vec<u8>) -> Result<(), StatusWord> {
         let wanted = wants_fci(p2)?;
         let proprietary = self.0.select(&mut env.vault, env.aid.as_bytes())?;

@@ -8,7 +8,7 @@ use tapdoor_chip::ChipEvent;
 use tapdoor_hce_card::serve::vpcd::{Reconnect, ServeEvent, VpcdCardListener, serve_vpcd};
 use tapdoor_hce_card::{Phone, PhoneConfig};
 use tapdoor_link::stop::Stop;
-use tapdoor_protocol::challenge_response::phone::Event;
+use tapdoor_protocol::door::Event;
 use tapdoor_protocol::door::Verdict;
 use tapdoor_workbench::sim::SharedPhone;
 

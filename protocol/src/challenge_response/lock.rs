@@ -4,7 +4,10 @@ use alloc::format;
 
 use super::{LOCK_ROLE, TOKEN, phone_associated, session_keys};
 use crate::apdu::{Command, Response};
-use crate::door::{BeginData, Binding, ControlFlow, LockStep, Outcome, Reason, RecentChallenges, Recognised, Verdict, ins, recognise};
+use crate::door::{
+    BeginData, Binding, ControlFlow, LockStep, Outcome, REQUIRE_USER, Reason, RecentChallenges, Recognised, USER_AUTHENTICATED, Verdict,
+    ins, recognise,
+};
 use crate::ids::LockId;
 use crate::status::StatusWord;
 use crate::vault::{KeyRef, Method, Peer, PeerKey, Vault};
@@ -25,11 +28,6 @@ pub struct Lock {
     recent: RecentChallenges,
     pending: Option<Pending>,
 }
-
-/// List entry flag: the user must be authenticated on the phone.
-pub const REQUIRE_USER: u8 = 0x01;
-/// Phone flag (bit 31): the user was authenticated.
-pub const USER_AUTHENTICATED: u32 = 0x8000_0000;
 
 impl Lock {
     /// The lock with this identity.

@@ -4,42 +4,20 @@ use alloc::vec::Vec;
 
 use super::{LOCK_ROLE, TOKEN, phone_associated, session_keys};
 use crate::apdu::Command;
-use crate::door::{Binding, ControlFlow, Fci, VERSION, Verdict, ins};
+use crate::door::phone::split;
+use crate::door::{Binding, Event, PhoneMethod};
 use crate::ids::{LockId, PhoneId};
 use crate::status::StatusWord;
 use crate::vault::{KeyRef, Slot, Vault};
-
-/// Where the application stands.
-#[derive(Debug)]
-enum State {
-    /// Not selected, or RP spent in vain.
-    Idle,
-    /// RP is out and unspent.
-    Selected { rp: [u8; 16] },
-    /// The lock proved itself; K3 waits for one CONTROL FLOW.
-    Authenticated { k3: Option<KeyRef> },
-}
-
-/// What the application tells the phone around it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A lock proved itself, at its own time (seconds since 1970-01-01 UTC).
-    Authenticated {
-        /// Which lock.
-        lock: LockId,
-        /// Its clock; 0 where the method has none.
-        clock: u32,
-    },
-    /// The lock's verdict, sealed or plain.
-    Verdict(Verdict),
-}
 
 /// The challenge-response application on the phone.
 #[derive(Debug)]
 pub struct Phone {
     phone: PhoneId,
     flags: u32,
-    state: State,
+    /// RP, while it is out and unspent.
+    rp: Option<[u8; 16]>,
+    k3: Option<KeyRef>,
 }
 
 impl Phone {
@@ -49,51 +27,31 @@ impl Phone {
         Self {
             phone,
             flags,
-            state: State::Idle,
+            rp: None,
+            k3: None,
         }
     }
 
-    /// SELECT: a new RP, and the content of template A5.
-    ///
-    /// # Errors
-    /// 6985 when the application has no keys, 6F00 without randomness.
-    pub fn select<V: Vault>(&mut self, vault: &mut V, aid: &[u8]) -> Result<Vec<u8>, StatusWord> {
-        self.deselect(vault);
-        let (rp, proprietary) = challenge(vault, aid)?;
-        self.state = State::Selected { rp };
-        Ok(proprietary)
+    fn prove<V: Vault>(&self, vault: &mut V, k1: KeyRef, k2: KeyRef, tl: &[u8; TOKEN]) -> Result<(Vec<u8>, u32), StatusWord> {
+        let clock = vault.ccm_open(k1, LOCK_ROLE, tl)?.ok_or(StatusWord::SECURITY_STATUS)?;
+        let clock = u32::from_be_bytes(clock.as_slice().try_into().map_err(|_| StatusWord::SECURITY_STATUS)?);
+        let tp = vault.ccm_seal(k2, &phone_associated(tl), &self.flags.to_be_bytes())?;
+        Ok((tp, clock))
+    }
+}
+
+impl PhoneMethod for Phone {
+    fn selected(&mut self, rp: [u8; 16]) {
+        self.rp = Some(rp);
     }
 
-    /// AUTHENTICATE and CONTROL FLOW. The answer's data go to `out`.
-    ///
-    /// # Errors
-    /// The status word to answer with.
-    pub fn process<V: Vault>(
+    fn authenticate<V: Vault>(
         &mut self,
         vault: &mut V,
         aid: &[u8],
         command: &Command<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Option<Event>, StatusWord> {
-        if command.cla != 0x80 {
-            return Err(StatusWord::CLA_NOT_SUPPORTED);
-        }
-        match command.ins {
-            ins::AUTHENTICATE => self.authenticate(vault, aid, command, out).map(Some),
-            ins::CONTROL_FLOW => {
-                let mut none = None;
-                let k3 = if let State::Authenticated { k3 } = &mut self.state {
-                    k3
-                } else {
-                    &mut none
-                };
-                ControlFlow::receive(vault, k3, command).map(|verdict| Some(Event::Verdict(verdict)))
-            }
-            _ => Err(StatusWord::INS_NOT_SUPPORTED),
-        }
-    }
-
-    fn authenticate<V: Vault>(&mut self, vault: &mut V, aid: &[u8], command: &Command<'_>, out: &mut Vec<u8>) -> Result<Event, StatusWord> {
         if (command.p1, command.p2) != (0, 0) {
             return Err(StatusWord::INCORRECT_P1_P2);
         }
@@ -101,9 +59,7 @@ impl Phone {
             return Err(StatusWord::WRONG_LENGTH);
         };
         // RP is spent from here on, whatever comes.
-        let State::Selected { rp } = core::mem::replace(&mut self.state, State::Idle) else {
-            return Err(StatusWord::CONDITIONS_NOT_SATISFIED);
-        };
+        let rp = self.rp.take().ok_or(StatusWord::CONDITIONS_NOT_SATISFIED)?;
         let (rl, rest) = split::<16>(data);
         let (lock, tl) = split::<8>(rest);
         let Ok(tl) = <&[u8; TOKEN]>::try_from(tl) else {
@@ -129,8 +85,8 @@ impl Phone {
         match answer {
             Ok((tp, clock)) => {
                 out.extend_from_slice(&tp);
-                self.state = State::Authenticated { k3: Some(k3) };
-                Ok(Event::Authenticated { lock, clock })
+                self.k3 = Some(k3);
+                Ok(Some(Event::Authenticated { lock, clock }))
             }
             Err(sw) => {
                 vault.forget(k3);
@@ -139,34 +95,11 @@ impl Phone {
         }
     }
 
-    fn prove<V: Vault>(&self, vault: &mut V, k1: KeyRef, k2: KeyRef, tl: &[u8; TOKEN]) -> Result<(Vec<u8>, u32), StatusWord> {
-        let clock = vault.ccm_open(k1, LOCK_ROLE, tl)?.ok_or(StatusWord::SECURITY_STATUS)?;
-        let clock = u32::from_be_bytes(clock.as_slice().try_into().map_err(|_| StatusWord::SECURITY_STATUS)?);
-        let tp = vault.ccm_seal(k2, &phone_associated(tl), &self.flags.to_be_bytes())?;
-        Ok((tp, clock))
+    fn forget_challenge(&mut self) {
+        self.rp = None;
     }
 
-    /// Forgets everything of the session.
-    pub fn deselect<V: Vault>(&mut self, vault: &mut V) {
-        if let State::Authenticated { k3: Some(k3) } = core::mem::replace(&mut self.state, State::Idle) {
-            vault.forget(k3);
-        }
-    }
-}
-
-/// A new RP and the A5 content that carries it (docs/protocol.md section 3). Shared with AKA.
-pub(crate) fn challenge<V: Vault>(vault: &mut V, aid: &[u8]) -> Result<([u8; 16], Vec<u8>), StatusWord> {
-    let k_id = vault.key(Slot::Recognition)?;
-    let mut rp = [0; 16];
-    vault.random(&mut rp)?;
-    let t = vault.cmac(k_id, &[&[0x01, VERSION], aid, &rp])?;
-    Ok((rp, Fci { version: VERSION, rp, t }.proprietary()))
-}
-
-/// The first N bytes as an array, and the rest. `bytes` is at least N long at every call.
-pub(crate) fn split<const N: usize>(bytes: &[u8]) -> ([u8; N], &[u8]) {
-    match bytes.split_first_chunk::<N>() {
-        Some((head, tail)) => (*head, tail),
-        None => ([0; N], &[]),
+    fn session_key(&mut self) -> &mut Option<KeyRef> {
+        &mut self.k3
     }
 }

@@ -4,11 +4,13 @@ pub mod control_flow;
 pub mod fci;
 pub mod keys;
 pub mod lock;
+pub mod phone;
 pub mod recognise;
 
 pub use control_flow::{ControlFlow, Reason, Verdict};
 pub use fci::Fci;
 pub use lock::{BeginData, LockStep, Outcome};
+pub use phone::{Event, PhoneMethod};
 pub use recognise::{RecentChallenges, Recognised, recognise};
 
 use crate::ids::{LockId, PhoneId};
@@ -17,6 +19,11 @@ use crate::vault::VaultError;
 
 /// The version of the door applications' formulas, tag 80 of the FCI.
 pub const VERSION: u8 = 1;
+
+/// List entry flag: the user must be authenticated on the phone.
+pub const REQUIRE_USER: u8 = 0x01;
+/// Phone flag (bit 31): the user was authenticated.
+pub const USER_AUTHENTICATED: u32 = 0x8000_0000;
 
 /// Instruction bytes of the door applications, class 80.
 pub mod ins {

@@ -6,9 +6,10 @@ use alloc::vec::Vec;
 use super::{AUTS_ROLE, FAILURE, RES, SEALED_AUTS, SUCCESS, Turn, sealing_key, session_key};
 use crate::aka::{Algorithm, Auts, Rand, sequence};
 use crate::apdu::{Command, Response};
-use crate::challenge_response::lock::REQUIRE_USER;
 use crate::crypto;
-use crate::door::{BeginData, Binding, ControlFlow, LockStep, Outcome, Reason, RecentChallenges, Recognised, Verdict, ins, recognise};
+use crate::door::{
+    BeginData, Binding, ControlFlow, LockStep, Outcome, REQUIRE_USER, Reason, RecentChallenges, Recognised, Verdict, ins, recognise,
+};
 use crate::ids::LockId;
 use crate::status::StatusWord;
 use crate::vault::{KeyRef, Method, PeerKey, Vault};

@@ -6,8 +6,8 @@ use super::{AUTS_ROLE, FAILURE, SEALED_AUTS, SUCCESS, Turn, sealing_key, session
 use crate::aka::freshness::PerLock;
 use crate::aka::{Algorithm, Autn, Rand, Sqn};
 use crate::apdu::Command;
-use crate::challenge_response::phone::{Event, challenge, split};
-use crate::door::{Binding, ControlFlow, ins};
+use crate::door::phone::split;
+use crate::door::{Binding, Event, PhoneMethod};
 use crate::ids::{LockId, PhoneId};
 use crate::status::StatusWord;
 use crate::vault::{KeyRef, Slot, Vault};
@@ -15,26 +15,14 @@ use crate::vault::{KeyRef, Slot, Vault};
 /// The record that holds the sequence numbers.
 pub const SEQUENCE_RECORD: &[u8] = b"seq";
 
-/// Where the application stands.
-#[derive(Debug)]
-enum State {
-    Idle,
-    /// RP is out; `last` when one sequence failure was answered already.
-    Selected {
-        rp: [u8; 16],
-        last: bool,
-    },
-    Authenticated {
-        k3: Option<KeyRef>,
-    },
-}
-
 /// The AKA application on the phone.
 #[derive(Debug)]
 pub struct Phone {
     phone: PhoneId,
     algorithms: &'static [Algorithm],
-    state: State,
+    /// RP, while it is out and unspent; true when one failure was answered already.
+    rp: Option<([u8; 16], bool)>,
+    k3: Option<KeyRef>,
 }
 
 /// What became of an AUTN.
@@ -50,97 +38,8 @@ impl Phone {
         Self {
             phone,
             algorithms,
-            state: State::Idle,
-        }
-    }
-
-    /// SELECT: a new RP, and the content of template A5.
-    ///
-    /// # Errors
-    /// 6985 when the application has no keys, 6F00 without randomness.
-    pub fn select<V: Vault>(&mut self, vault: &mut V, aid: &[u8]) -> Result<Vec<u8>, StatusWord> {
-        self.deselect(vault);
-        let (rp, proprietary) = challenge(vault, aid)?;
-        self.state = State::Selected { rp, last: false };
-        Ok(proprietary)
-    }
-
-    /// AUTHENTICATE and CONTROL FLOW. The answer's data go to `out`.
-    ///
-    /// # Errors
-    /// The status word to answer with.
-    pub fn process<V: Vault>(
-        &mut self,
-        vault: &mut V,
-        aid: &[u8],
-        command: &Command<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<Option<Event>, StatusWord> {
-        if command.cla != 0x80 {
-            return Err(StatusWord::CLA_NOT_SUPPORTED);
-        }
-        match command.ins {
-            ins::AUTHENTICATE => self.authenticate(vault, aid, command, out),
-            ins::CONTROL_FLOW => {
-                let mut none = None;
-                let k3 = if let State::Authenticated { k3 } = &mut self.state {
-                    k3
-                } else {
-                    &mut none
-                };
-                ControlFlow::receive(vault, k3, command).map(|verdict| Some(Event::Verdict(verdict)))
-            }
-            _ => Err(StatusWord::INS_NOT_SUPPORTED),
-        }
-    }
-
-    fn authenticate<V: Vault>(
-        &mut self,
-        vault: &mut V,
-        aid: &[u8],
-        command: &Command<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<Option<Event>, StatusWord> {
-        if command.p1 != 0 {
-            return Err(StatusWord::INCORRECT_P1_P2);
-        }
-        let algorithm = Algorithm::from_p2(command.p2).ok_or(StatusWord::INCORRECT_P1_P2)?;
-        if !self.algorithms.contains(&algorithm) {
-            return Err(StatusWord::REFERENCE_DATA_NOT_USABLE);
-        }
-        let Ok(data) = <&[u8; 40]>::try_from(command.data) else {
-            return Err(StatusWord::WRONG_LENGTH);
-        };
-        // RP is spent from here on, whatever comes, but for one more try after a sequence failure.
-        let State::Selected { rp, last } = core::mem::replace(&mut self.state, State::Idle) else {
-            return Err(StatusWord::CONDITIONS_NOT_SATISFIED);
-        };
-        let (rand, rest) = split::<16>(data);
-        let (autn, rest) = split::<16>(rest);
-        let (lock, _) = split::<8>(rest);
-        let lock = LockId(lock);
-        let binding = Binding {
-            rp: &rp,
-            challenge: &rand,
-            lock,
-            phone: self.phone,
-            aid,
-        };
-        match self.answer(vault, algorithm, &binding, Turn::new(algorithm, last), &Autn(autn))? {
-            Answer::Success { res, k3 } => {
-                out.extend_from_slice(&[SUCCESS, u8::try_from(res.len()).unwrap_or(0)]);
-                out.extend_from_slice(&res);
-                self.state = State::Authenticated { k3: Some(k3) };
-                Ok(Some(Event::Authenticated { lock, clock: 0 }))
-            }
-            Answer::Failure { x } => {
-                out.extend_from_slice(&[FAILURE, u8::try_from(x.len()).unwrap_or(0)]);
-                out.extend_from_slice(&x);
-                if !last {
-                    self.state = State::Selected { rp, last: true };
-                }
-                Ok(None)
-            }
+            rp: None,
+            k3: None,
         }
     }
 
@@ -199,11 +98,66 @@ impl Phone {
         let k3 = session_key(vault, opened.session, binding, turn)?;
         Ok(Answer::Success { res: opened.res, k3 })
     }
+}
 
-    /// Forgets everything of the session.
-    pub fn deselect<V: Vault>(&mut self, vault: &mut V) {
-        if let State::Authenticated { k3: Some(k3) } = core::mem::replace(&mut self.state, State::Idle) {
-            vault.forget(k3);
+impl PhoneMethod for Phone {
+    fn selected(&mut self, rp: [u8; 16]) {
+        self.rp = Some((rp, false));
+    }
+
+    fn authenticate<V: Vault>(
+        &mut self,
+        vault: &mut V,
+        aid: &[u8],
+        command: &Command<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Event>, StatusWord> {
+        if command.p1 != 0 {
+            return Err(StatusWord::INCORRECT_P1_P2);
         }
+        let algorithm = Algorithm::from_p2(command.p2).ok_or(StatusWord::INCORRECT_P1_P2)?;
+        if !self.algorithms.contains(&algorithm) {
+            return Err(StatusWord::REFERENCE_DATA_NOT_USABLE);
+        }
+        let Ok(data) = <&[u8; 40]>::try_from(command.data) else {
+            return Err(StatusWord::WRONG_LENGTH);
+        };
+        // RP is spent from here on, whatever comes, but for one more try after a sequence failure.
+        let (rp, last) = self.rp.take().ok_or(StatusWord::CONDITIONS_NOT_SATISFIED)?;
+        let (rand, rest) = split::<16>(data);
+        let (autn, rest) = split::<16>(rest);
+        let (lock, _) = split::<8>(rest);
+        let lock = LockId(lock);
+        let binding = Binding {
+            rp: &rp,
+            challenge: &rand,
+            lock,
+            phone: self.phone,
+            aid,
+        };
+        match self.answer(vault, algorithm, &binding, Turn::new(algorithm, last), &Autn(autn))? {
+            Answer::Success { res, k3 } => {
+                out.extend_from_slice(&[SUCCESS, u8::try_from(res.len()).unwrap_or(0)]);
+                out.extend_from_slice(&res);
+                self.k3 = Some(k3);
+                Ok(Some(Event::Authenticated { lock, clock: 0 }))
+            }
+            Answer::Failure { x } => {
+                out.extend_from_slice(&[FAILURE, u8::try_from(x.len()).unwrap_or(0)]);
+                out.extend_from_slice(&x);
+                if !last {
+                    self.rp = Some((rp, true));
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn forget_challenge(&mut self) {
+        self.rp = None;
+    }
+
+    fn session_key(&mut self) -> &mut Option<KeyRef> {
+        &mut self.k3
     }
 }
