@@ -19,6 +19,9 @@ use crate::tap::{self, Tap, TapVerdict};
 /// A card that was reset by somebody else is tried once more from the start.
 const RETRIES: u32 = 1;
 
+/// The phone of a tap, recorded if there is a tape.
+type Phone<'a> = Recorder<&'a mut (dyn CardLink + Send), Option<SharedTape>>;
+
 /// A lock: its configuration, its chip, its door.
 pub struct Lock {
     config: LockConfig,
@@ -103,36 +106,47 @@ impl Lock {
         stop: &Stop,
         observe: &mut dyn FnMut(LockEvent<'_>) -> bool,
     ) -> Result<(), SourceError> {
+        let mut tries = 0;
         loop {
-            let mut tries = 0;
-            let (tap, _) = loop {
-                let session = match source.wait_card(stop) {
-                    Ok(session) => session,
-                    Err(error) if error.kind == SourceErrorKind::Busy => {
-                        observe(LockEvent::Trouble(&error.to_string()));
-                        source.wait_removal(stop)?;
-                        continue;
-                    }
-                    Err(error) => return Err(error),
-                };
-                let is_acr122 = source.describe().is_acr122;
-                let mut link = session.link;
-                let tap = self.tap_on(&mut link, stop, is_acr122, &mut |text| {
-                    observe(LockEvent::Trouble(text));
-                });
-                drop(link);
-                if !(tap.reset && tries < RETRIES) {
-                    break (tap, ());
+            let session = match source.wait_card(stop) {
+                Ok(session) => session,
+                Err(error) if error.kind == SourceErrorKind::Busy => {
+                    observe(LockEvent::Trouble(&error.to_string()));
+                    source.wait_removal(stop)?;
+                    continue;
                 }
-                tries += 1;
+                Err(error) => return Err(error),
             };
+            let is_acr122 = source.describe().is_acr122;
+            let mut link = session.link;
+            let mut phone = self.recorded(link.as_mut());
+            let tap = self.authenticate(&mut phone, stop);
+            if tap.reset && tries < RETRIES {
+                // Somebody else reset the card: the same tap once more, from a clean start.
+                tries += 1;
+                continue;
+            }
+            tries = 0;
             if stop.is_stopped() && tap.verdict == TapVerdict::Error {
                 return Err(SourceError::cancelled("lock"));
             }
-            if !observe(LockEvent::Tap {
+            self.taps += 1;
+            self.open(&tap, &mut |text| {
+                observe(LockEvent::Trouble(text));
+            });
+            let go_on = observe(LockEvent::Tap {
                 number: self.taps,
                 tap: &tap,
-            }) {
+            });
+            self.tell(&mut phone, &tap, is_acr122);
+            if let Some(error) = self.tape.as_ref().and_then(|tape| tape.lock().take_error()) {
+                observe(LockEvent::Trouble(&format!(
+                    "the tape cannot be written: {error}; the taps go on without it"
+                )));
+            }
+            drop(phone);
+            drop(link);
+            if !go_on {
                 return Ok(());
             }
             source.wait_removal(stop)?;
@@ -141,35 +155,52 @@ impl Lock {
 
     /// One tap on a card that is held: verdict, door, CONTROL FLOW, feedback.
     pub fn tap_on(&mut self, link: &mut (dyn CardLink + Send), stop: &Stop, is_acr122: bool, trouble: &mut dyn FnMut(&str)) -> Tap {
+        let mut phone = self.recorded(link);
+        let tap = self.authenticate(&mut phone, stop);
         self.taps += 1;
-        if let Some(tape) = &self.tape {
-            tape.lock().tap(self.taps);
-        }
+        self.open(&tap, trouble);
+        self.tell(&mut phone, &tap, is_acr122);
+        tap
+    }
+
+    fn recorded<'a>(&self, link: &'a mut (dyn CardLink + Send)) -> Phone<'a> {
         let epoch = self.tape.as_ref().map_or_else(Instant::now, |tape| tape.lock().epoch());
-        let mut phone = Recorder::new(link, self.tape.clone(), epoch);
+        Recorder::new(link, self.tape.clone(), epoch)
+    }
+
+    /// From the first SELECT to the verdict.
+    fn authenticate(&mut self, phone: &mut Phone<'_>, stop: &Stop) -> Tap {
+        if let Some(tape) = &self.tape {
+            tape.lock().tap(self.taps + 1);
+        }
         let delays = &self.delays;
         let mut pause = |phone| {
             let left = delays.left(phone, Instant::now());
             left.is_zero() || !stop.sleep(left)
         };
-        let tap = {
-            let chip = Recorder::new(ChipLink::new(&mut self.chip), self.tape.as_ref().map(|t| t.on(Layer::Chip)), epoch);
-            let mut control = Control::new(chip);
-            tap::run(&self.config, &mut control, &mut phone, now(), &mut pause)
-        };
+        let epoch = self.tape.as_ref().map_or_else(Instant::now, |tape| tape.lock().epoch());
+        let chip = Recorder::new(ChipLink::new(&mut self.chip), self.tape.as_ref().map(|t| t.on(Layer::Chip)), epoch);
+        tap::run(&self.config, &mut Control::new(chip), phone, now(), &mut pause)
+    }
+
+    /// The verdict is carried out: delays, door, tape.
+    fn open(&mut self, tap: &Tap, trouble: &mut dyn FnMut(&str)) {
         match (tap.phone, tap.verdict, tap.reason) {
             (Some(id), TapVerdict::Open, _) => self.delays.succeeded(id),
             (Some(id), TapVerdict::Refused, Some(Reason::WrongKey | Reason::ResyncFailed)) => self.delays.failed(id, Instant::now()),
             _ => {}
         }
-        if let Err(error) = self.door.apply(self.taps, &tap, &time()) {
+        if let Err(error) = self.door.apply(self.taps, tap, &time()) {
             trouble(&format!("door: {error}"));
         }
         if let Some(error) = self.chip.take_failure() {
             trouble(&error.to_string());
         }
-        self.note(&tap);
-        // Best effort from here on: the door has moved, and nothing changes that.
+        self.note(tap);
+    }
+
+    /// Best effort: the door has moved, and nothing here changes that.
+    fn tell(&self, phone: &mut Phone<'_>, tap: &Tap, is_acr122: bool) {
         if let Some(command) = &tap.control_flow {
             let mut answer = Vec::with_capacity(8);
             let _ = phone.transmit(command, &mut answer);
@@ -177,10 +208,6 @@ impl Lock {
         if self.config.feedback && is_acr122 && tap.reason != Some(Reason::Torn) {
             feedback::show(*phone.inner_mut(), tap.verdict);
         }
-        if let Some(error) = self.tape.as_ref().and_then(|tape| tape.lock().take_error()) {
-            trouble(&format!("the tape cannot be written: {error}; the taps go on without it"));
-        }
-        tap
     }
 
     /// The authentication alone, at a clock of the caller's: no door, no CONTROL FLOW, no record. For simulations and measurements.

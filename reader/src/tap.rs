@@ -6,7 +6,7 @@ use tapdoor_link::relay_guard::Warning;
 use tapdoor_link::{CardLink, Complete, Limits, LinkError, LinkErrorKind, RelayGuard, Timed};
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::apdu::{Command, Response};
-use tapdoor_protocol::door::{LockStep, Outcome, Reason, Verdict, ins};
+use tapdoor_protocol::door::{ControlFlow, LockStep, Outcome, Reason, Verdict, ins};
 use tapdoor_protocol::ids::PhoneId;
 use tapdoor_protocol::status::StatusWord;
 use tapdoor_protocol::vault;
@@ -235,7 +235,8 @@ impl<P: CardLink, L: CardLink> Session<'_, P, L> {
             method,
             reason: Some(reason),
             detail: error.to_string(),
-            control_flow: None,
+            // The guard refused although the phone answers: it may be told.
+            control_flow: (verdict == TapVerdict::Refused).then(|| ControlFlow::plain(reason)),
             reset: error.kind == LinkErrorKind::CardReset,
         }
     }

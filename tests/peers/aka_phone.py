@@ -39,7 +39,8 @@ class PhoneSequence:
 class AkaPhone(door_phone.DoorPhone):
     aid = d.AID_AKA
 
-    def __init__(self, *args, floor=0, state=None, algorithms=("milenage", "tuak"), **kw):
+    def __init__(self, *args, floor=0, state=None, algorithms=("milenage", "tuak"), stubborn=False, **kw):
+        self.stubborn = stubborn
         self.sequence = PhoneSequence(floor, state)
         self.p2 = {aka.ALGORITHMS[a]: a for a in algorithms}
         super().__init__(*args, **kw)
@@ -66,7 +67,7 @@ class AkaPhone(door_phone.DoorPhone):
 
         sqn = aka.open_autn(alg, rand, autn)
         seq = None if sqn is None else int.from_bytes(sqn, "big") >> 5
-        if seq is None or not self.sequence.fresh(lock, seq):
+        if seq is None or self.stubborn or not self.sequence.fresh(lock, seq):
             if self.once_more:                       # one AUTHENTICATE more after a DC
                 self.once_more, self.rp = False, rp
             if seq is None:
@@ -94,11 +95,12 @@ def main():
     p.add_argument("--ahead", type=int, metavar="N", help="start with SEQ N seconds ahead of the real time")
     p.add_argument("--state", metavar="FILE", help="keep accepted SEQ durably here")
     p.add_argument("--algorithms", default="milenage,tuak", metavar="LIST")
+    p.add_argument("--stubborn", action="store_true", help="laboratory: call every SEQ a failure")
     a = p.parse_args()
     floor = 0 if a.ahead is None else int(time.time()) - aka.EPOCH + a.ahead
     return door_phone.serve(AkaPhone(a.phone_id, a.k_ph, door_phone.print_event, wrong_key=a.wrong_key,
                                      personalised=not a.not_personalised, floor=floor, state=a.state,
-                                     algorithms=a.algorithms.split(",")), a)
+                                     algorithms=a.algorithms.split(","), stubborn=a.stubborn), a)
 
 
 if __name__ == "__main__":

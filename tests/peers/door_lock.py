@@ -78,7 +78,7 @@ class DoorLock:
         entry = next((e for e in self.entries if d.tag_t(e["k_id"], version, self.aid, rp) == t), None)
         if entry is None:
             raise Refused("unknown-phone")
-        event["phone"] = entry["phone_id"].hex()
+        event.update(phone=entry["phone_id"].hex(), rp=rp.hex())
         if rp in self.seen:
             raise Refused("replay")
         self.seen.append(rp)
@@ -110,6 +110,9 @@ def arguments(doc):
     p.add_argument("--k-ph", type=bytes.fromhex, metavar="HEX")
     p.add_argument("--aid", type=bytes.fromhex, metavar="HEX", help="another AID than the page's")
     p.add_argument("--require-user", action="store_true", help="flags bit 0 of the --phone-id entry")
+    p.add_argument("--weakest", type=int, default=1, metavar="N", help="weakest method of the --phone-id entry")
+    p.add_argument("--not-after", type=int, default=0, metavar="SECONDS", help="not-after of the --phone-id entry")
+    p.add_argument("--wrong-key", action="store_true", help="K_id right, the other keys of the --phone-id entry wrong")
     p.add_argument("--time-out", type=float, default=15.0, metavar="S")
     return p
 
@@ -119,7 +122,10 @@ def entries(p, a):
         return load_list(a.list)
     if not (a.phone_id and a.k_ph):
         p.error("--list, or --phone-id and --k-ph")
-    return [entry_for(a.phone_id, a.k_ph, a.lock_id, flags=int(a.require_user))]
+    entry = entry_for(a.phone_id, a.k_ph, a.lock_id, a.weakest, a.not_after, int(a.require_user))
+    if a.wrong_key:
+        entry.update({k: bytes([entry[k][0] ^ 1]) + entry[k][1:] for k in ("k_l", "milenage", "tuak")})
+    return [entry]
 
 
 def run(lock, a):

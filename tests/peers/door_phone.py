@@ -25,6 +25,8 @@ class DoorPhone:
         # a wrong key that is still recognised: K_id is right, everything derived for the lock is not
         self.k_ph = bytes([k_ph[0] ^ 1]) + k_ph[1:] if wrong_key else k_ph
         self.selected_once = self.over = False
+        self.trace, self.instead = False, {}          # a laboratory's: report every APDU; R-APDUs instead of our own, by INS
+        self.apdus = self.bytes = 0                   # of this tap, CONTROL FLOW and the reader's own commands (FF) aside
         self._clear()
 
     def _clear(self):
@@ -34,6 +36,7 @@ class DoorPhone:
     def power(self, on):
         if not on and self.selected_once:
             self.over = True           # the field went away after a SELECT: the tap is over
+        self.apdus = self.bytes = 0
         self._clear()
 
     def tap_over(self):
@@ -43,6 +46,15 @@ class DoorPhone:
         return over
 
     def apdu(self, raw):
+        instead = self.instead.get(raw[1]) if len(raw) >= 4 else None
+        r = self._answer(raw) if instead is None else instead(raw)
+        if raw[:1] != b"\xff" and raw[1:2] != b"\x3c":
+            self.apdus, self.bytes = self.apdus + 1, self.bytes + len(raw) + len(r)
+        if self.trace:
+            self.report({"event": "apdu", "c": raw.hex(), "r": r.hex()})
+        return r
+
+    def _answer(self, raw):
         try:
             return self._apdu(raw) + b"\x90\x00"
         except Refuse as e:
@@ -106,7 +118,8 @@ class DoorPhone:
         if code >= len(d.REASONS) or (code == 0 and not sealed):
             raise Refuse("6A80")
         self.over = True               # accepted: the tap is over
-        self.report({"event": "control-flow", "code": code, "reason": d.REASONS[code], "sealed": sealed})
+        self.report({"event": "control-flow", "code": code, "reason": d.REASONS[code], "sealed": sealed,
+                     "apdus": self.apdus, "bytes": self.bytes})
         return b""
 
 
@@ -123,12 +136,27 @@ def arguments(doc):
     p.add_argument("--wrong-key", action="store_true", help="K_id right (recognised), the lock's keys wrong")
     p.add_argument("--not-personalised", action="store_true")
     p.add_argument("--taps", type=int, default=0, metavar="N", help="stop after N taps (0: never)")
+    p.add_argument("--trace", action="store_true", help="report every APDU")
+    lab = p.add_argument_group("laboratory: a phone that breaks the page's rules")
+    lab.add_argument("--rp", type=bytes.fromhex, metavar="HEX", help="the same RP for every SELECT")
+    lab.add_argument("--select-answer", metavar="HEX", help="this R-APDU to every SELECT of our application")
+    lab.add_argument("--authenticate-answer", metavar="HEX", help="this R-APDU to every AUTHENTICATE; `reflect`: the lock's own proof")
     return p
 
 
 def serve(phone, a):
     if a.aid:
         phone.aid = a.aid
+    phone.trace = a.trace
+    if a.rp:
+        phone.rng = lambda n: a.rp
+    if a.select_answer:
+        fixed, honest = bytes.fromhex(a.select_answer), phone._answer
+        phone.instead[0xA4] = lambda raw: fixed if raw[5:5 + raw[4]] == phone.aid else honest(raw)
+    if a.authenticate_answer == "reflect":
+        phone.instead[0x88] = lambda raw: raw[-21:-1] + b"\x90\x00"
+    elif a.authenticate_answer:
+        phone.instead[0x88] = lambda raw: bytes.fromhex(a.authenticate_answer)
     try:
         vpcd_card.serve(phone, a.vpcd, a.taps)
     except (ConnectionError, OSError) as e:

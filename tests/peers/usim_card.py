@@ -66,6 +66,7 @@ class UsimCard:
                        0x88: self._authenticate}.get(ins)
             if handler is None:
                 raise Refuse("6D00")
+            self.report({"event": "command", "ins": "%02x" % ins})
             r = handler(p1, p2, data, ne)
             if self.t0 and data and r:                        # case 4 over T=0
                 self.waiting = r
@@ -167,6 +168,7 @@ class UsimCard:
             raise Refuse("6983")
         if data != self.pin.encode().ljust(8, b"\xff"):
             self.tries, self.verified = self.tries - 1, False
+            self.report({"event": "wrong-pin", "tries": self.tries})
             raise Refuse("63C%X" % self.tries if self.tries else "6983")
         self.tries, self.verified = 3, True
         return b""

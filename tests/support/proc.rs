@@ -161,6 +161,13 @@ impl Proc {
         }
     }
 
+    /// All that it said, on both. Blocks until the command has ended.
+    pub fn said(&mut self) -> String {
+        let stderr = self.stderr();
+        let lines: Vec<String> = self.seen.iter().map(Value::to_string).collect();
+        format!("{}\n{stderr}", lines.join("\n"))
+    }
+
     /// What went to stderr. Blocks until the command has ended.
     pub fn stderr(&mut self) -> String {
         self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
