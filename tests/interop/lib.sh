@@ -5,9 +5,10 @@
 #   # shellcheck source-path=SCRIPTDIR source=lib.sh
 #   . "$(dirname "$0")/lib.sh"
 #   need scriptor pcsc-tools             # the program, and the package that has it
+#   need_peers                           # Python's counterparts, in tests/peers
 #   in_private_pcscd "$@"                # from here on a pcscd of our own is running, nobody else's
-#   start phone "$TAPDOOR" --json phone --config "$WORK/door/phone.toml" --serve "vpcd:127.0.0.1:$VPCD_PORT"
-#   wait_event phone ready
+#   make_site                            # `tapdoor init`
+#   our_phone                            # it is in the field
 #   check 'the phone answers SELECT' some_function
 #
 # A suite reports on standard output, one line a case, and says nothing else there:
@@ -72,33 +73,24 @@ python_with_smartcard() {
 # Run the rest of this suite inside a private pcscd with vpcd: the script is started again in there, with VPCD_PORT set to
 # the port of the first virtual reader (the second is at VPCD_PORT + 1).
 in_private_pcscd() {
-    [ -z "${TAPDOOR_PRIVATE_PCSCD:-}" ] || return 0
+    if [ -n "${TAPDOOR_PRIVATE_PCSCD:-}" ]; then
+        VPCD_PORT=${TAPDOOR_VPCD##*:}
+        export VPCD_PORT
+        return
+    fi
     need pcscd pcscd
     need unshare util-linux
-    VPCD_PORT=$(free_port_pair)
-    export TAPDOOR_PRIVATE_PCSCD=1 TAPDOOR_SUITE_WORK=$WORK VPCD_PORT
+    export TAPDOOR_PRIVATE_PCSCD=1 TAPDOOR_SUITE_WORK=$WORK
     trap - EXIT
-    "$ROOT/tests/support/private-pcscd.sh" -p "$VPCD_PORT" -- "$BASH" "$0" "$@"
+    "$ROOT/tests/support/private-pcscd.sh" -- "$BASH" "$0" "$@"
     local status=$?
     [ -n "${TAPDOOR_KEEP:-}" ] || rm -rf -- "$WORK"
+    if [ "$status" -eq 77 ]; then
+        skip "$SUITE" 'no private pcscd here'
+        status=0
+    fi
     exit "$status"
 }
-
-# A port P on loopback such that P and P + 1 are free now (vpcd has two slots).
-free_port_pair() {
-    local port
-    for _ in {1..50}; do
-        port=$((20000 + RANDOM % 10000))
-        if ! port_answers "$port" && ! port_answers $((port + 1)); then
-            echo "$port"
-            return
-        fi
-    done
-    echo 'no two free ports in a row' >&2
-    return 1
-}
-
-port_answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # --- children ------------------------------------------------------------------------------------------------------
 
@@ -175,12 +167,86 @@ wait_event() {
     grep -E "\"event\"[[:space:]]*:[[:space:]]*\"$event\"" "$WORK/$name.log" | sed -n "${count}p"
 }
 
-# json FIELD[.FIELD...]: the field's value, of the JSON object on standard input.
-json() {
-    python3 -c '
-import json, sys
-value = json.load(sys.stdin)
-for part in sys.argv[1].split("."):
-    value = value[int(part)] if isinstance(value, list) else value.get(part)
-print(value if isinstance(value, str) else json.dumps(value))' "$1"
+# last NAME EVENT: the newest such line that the child has printed.
+last() { grep -E "\"event\"[[:space:]]*:[[:space:]]*\"$2\"" "$WORK/$1.log" 2>/dev/null | tail -n 1; }
+
+# has LINE CONDITION...: does the JSON object in LINE have these fields? Conditions are those of has.py: verdict=open apdus=2
+has() {
+    local line=$1
+    shift
+    printf '%s\n' "$line" | "$PEER_PYTHON" "$HERE/has.py" "$@"
+}
+
+# --- a lock, a phone and their counterparts in Python -----------------------------------------------------------------
+
+READER='ACS ACR122U PICC Interface 00 00'
+PEERS=$ROOT/tests/peers
+
+# need_peers: without pyscard and cryptography the whole suite is skipped.
+need_peers() {
+    # PYTHONDONTWRITEBYTECODE: a test leaves nothing in the source tree.
+    export PYTHONDONTWRITEBYTECODE=1
+    PEER_PYTHON=$(python_with_smartcard) && return
+    skip "$SUITE" 'no Python here has both pyscard and cryptography (packages python3-pyscard, python3-cryptography)'
+    exit 0
+}
+
+peer() { "$PEER_PYTHON" "$PEERS/$@"; }
+
+# make_site OPTION...: a folder of `tapdoor init` in $SITE, and what the peers need of it (tests/peers/site.py).
+make_site() {
+    SITE=$WORK/site
+    if ! "$TAPDOOR" --quiet init "$SITE" "$@" >"$WORK/init.log" 2>&1; then
+        not_ok 'tapdoor init' "$(tail -n 1 "$WORK/init.log")"
+        exit 1
+    fi
+    local line
+    while read -r line; do declare -g "$line"; done < <(peer site.py "$SITE")
+}
+
+# variant NAME FILE SED-EXPRESSION...: $SITE/NAME.toml is FILE changed so, with a chip of its own.
+variant() {
+    local name=$1 file=$2 expressions=(-e "s/^store = .*/store = \"$1.chip\"/") expression
+    shift 2
+    for expression in "$@"; do expressions+=(-e "$expression"); done
+    sed "${expressions[@]}" "$SITE/$file" >"$SITE/$name.toml"
+}
+
+# reader_is present|empty: wait for it.
+reader_is() { "$PEER_PYTHON" "$HERE/reader_state.py" "$1" "$READER" 20 >&2; }
+
+# at_our_lock PEER OPTION... -- LOCK-OPTION...: the peer is the card at `tapdoor lock`. Afterwards TAP is the lock's last tap event,
+# STATUS the lock's exit status, and the peer's events are those of "card". CONFIG is the lock's configuration.
+at_our_lock() {
+    local card=()
+    while [ "$1" != -- ]; do card+=("$1") && shift; done
+    shift
+    reader_is empty
+    start card "$PEER_PYTHON" "$PEERS/${card[0]}" --vpcd "127.0.0.1:$VPCD_PORT" "${card[@]:1}"
+    # The lock answers as soon as a card is there: nothing has to be waited for.
+    timeout --kill-after=5 60 "$TAPDOOR" --json lock --config "${CONFIG:-$SITE/lock.toml}" --reader "pcsc:$READER" "$@" \
+        >"$WORK/lock.log" 2>"$WORK/lock.err" </dev/null
+    # shellcheck disable=SC2034  # for the suites
+    STATUS=$?
+    cat "$WORK/lock.err" >&2
+    stop card
+    # shellcheck disable=SC2034
+    TAP=$(last lock tap)
+}
+
+# our_phone OPTION...: `tapdoor phone` is in the field from here on. CONFIG is its configuration.
+our_phone() {
+    stop phone
+    reader_is empty
+    start phone "$TAPDOOR" --json phone --config "${CONFIG:-$SITE/phone.toml}" --serve "vpcd:127.0.0.1:$VPCD_PORT" "$@"
+    reader_is present
+}
+
+# at_our_phone PEER OPTION...: the peer is the lock. Afterwards TAP is its event and STATUS its exit status.
+at_our_phone() {
+    timeout --kill-after=5 60 "$PEER_PYTHON" "$PEERS/$1" --reader "$READER" "${@:2}" >"$WORK/peer.log" </dev/null
+    # shellcheck disable=SC2034
+    STATUS=$?
+    # shellcheck disable=SC2034
+    TAP=$(last peer tap)
 }

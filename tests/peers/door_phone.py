@@ -118,8 +118,8 @@ class DoorPhone:
         if code >= len(d.REASONS) or (code == 0 and not sealed):
             raise Refuse("6A80")
         self.over = True               # accepted: the tap is over
-        self.report({"event": "control-flow", "code": code, "reason": d.REASONS[code], "sealed": sealed,
-                     "apdus": self.apdus, "bytes": self.bytes})
+        self.report({"event": "traffic", "apdus": self.apdus, "bytes": self.bytes})
+        self.report({"event": "control-flow", "code": code, "reason": d.REASONS[code], "sealed": sealed})
         return b""
 
 
