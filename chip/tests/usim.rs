@@ -104,7 +104,7 @@ fn bytes(value: &Value) -> Vec<u8> {
 fn authenticate_answers_as_the_vectors_say() {
     let vectors = vectors();
     let vectors = vectors["vectors"].as_array().unwrap();
-    assert_eq!(vectors.len(), 10);
+    assert!(vectors.len() >= 10);
     for v in vectors {
         let key = [bytes(&v["K"]), bytes(&v["OPc"])].concat();
         let command = bytes(&v["command"]);

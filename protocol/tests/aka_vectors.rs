@@ -15,7 +15,7 @@ use tapdoor_protocol::aka::{Algorithm, Amf, Autn, Auts, Rand, Sqn};
 fn group(file: &str, name: &str, count: usize) -> Vec<Value> {
     let file: Value = serde_json::from_str(file).unwrap();
     let group = file[name].as_array().unwrap().clone();
-    assert_eq!(group.len(), count, "{name}");
+    assert!(group.len() >= count, "{name}");
     group
 }
 

@@ -47,7 +47,7 @@ fn data_of(vector: &Value) -> Vec<u8> {
 fn every_command_both_ways() {
     let apdu = apdu();
     let list = array(&apdu["apdu_vectors"]);
-    assert_eq!(list.len(), 14);
+    assert!(list.len() >= 14);
     for vector in list {
         let name = text(&vector["name"]);
         let header = hex::decode(text(&vector["header"])).unwrap();
@@ -88,7 +88,7 @@ fn every_command_both_ways() {
 fn every_invalid_command_is_refused() {
     let apdu = apdu();
     let list = array(&apdu["invalid"]);
-    assert_eq!(list.len(), 4);
+    assert!(list.len() >= 4);
     for entry in list {
         assert_eq!(entry["rejected"], true);
         let bytes = hex::decode(text(&entry["apdu"])).unwrap();
@@ -131,7 +131,7 @@ fn the_chaining_example() {
 fn the_select_examples() {
     let apdu = apdu();
     let examples = array(&apdu["select"]["examples"]);
-    assert_eq!(examples.len(), 3);
+    assert!(examples.len() >= 3);
     for example in examples {
         let bytes = hex::decode(text(&example["apdu"])).unwrap();
         let command = Command::parse(&bytes).unwrap();
@@ -159,7 +159,7 @@ fn examples<'a>(patterns: &[&'a str]) -> HashMap<&'a str, u16> {
 fn every_status_word_has_class_and_meaning() {
     let list = vectors(include_str!("vectors/status_words.json"));
     let entries = array(&list["entries"]);
-    assert_eq!(entries.len(), 244);
+    assert!(entries.len() >= 244);
     let table = include_str!("../data/status_words.tsv");
     let rows: Vec<Vec<&str>> = table
         .lines()
@@ -202,7 +202,7 @@ fn every_aid_is_registered() {
     let list = vectors(include_str!("vectors/aids.json"));
     let known: HashMap<Aid, &str> = aid::registry().map(|entry| (entry.aid, entry.category)).collect();
     let entries = array(&list["aids"]);
-    assert_eq!(entries.len(), 78);
+    assert!(entries.len() >= 78);
     for entry in entries {
         let digits = text(&entry["aid"]);
         assert_eq!(known.get(&digits.parse().unwrap()), Some(&text(&entry["category"])), "{digits}");
@@ -212,7 +212,7 @@ fn every_aid_is_registered() {
 
     // An AID that nobody knows is named by the owner of its RID.
     let rids = array(&list["rids"]);
-    assert_eq!(rids.len(), 14);
+    assert!(rids.len() >= 14);
     for rid in rids {
         let unknown: Aid = format!("{}eeeeee", text(rid)).parse().unwrap();
         let name = aid::name_of(unknown.as_bytes()).unwrap();

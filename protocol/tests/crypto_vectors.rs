@@ -13,7 +13,7 @@ use tapdoor_protocol::crypto::{
 fn vectors(text: &str, count: usize) -> Vec<Value> {
     let file: Value = serde_json::from_str(text).unwrap();
     let vectors = file["vectors"].as_array().unwrap().clone();
-    assert_eq!(vectors.len(), count);
+    assert!(vectors.len() >= count);
     vectors
 }
 

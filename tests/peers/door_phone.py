@@ -25,7 +25,7 @@ class DoorPhone:
         # a wrong key that is still recognised: K_id is right, everything derived for the lock is not
         self.k_ph = bytes([k_ph[0] ^ 1]) + k_ph[1:] if wrong_key else k_ph
         self.selected_once = self.over = False
-        self.trace, self.instead = False, {}          # a laboratory's: report every APDU; R-APDUs instead of our own, by INS
+        self.trace, self.instead = False, {}          # a laboratory's: report every APDU and their sum; R-APDUs instead of our own, by INS
         self.apdus = self.bytes = 0                   # of this tap, CONTROL FLOW and the reader's own commands (FF) aside
         self._clear()
 
@@ -118,7 +118,8 @@ class DoorPhone:
         if code >= len(d.REASONS) or (code == 0 and not sealed):
             raise Refuse("6A80")
         self.over = True               # accepted: the tap is over
-        self.report({"event": "traffic", "apdus": self.apdus, "bytes": self.bytes})
+        if self.trace:
+            self.report({"event": "traffic", "apdus": self.apdus, "bytes": self.bytes})
         self.report({"event": "control-flow", "code": code, "reason": d.REASONS[code], "sealed": sealed})
         return b""
 
@@ -136,7 +137,7 @@ def arguments(doc):
     p.add_argument("--wrong-key", action="store_true", help="K_id right (recognised), the lock's keys wrong")
     p.add_argument("--not-personalised", action="store_true")
     p.add_argument("--taps", type=int, default=0, metavar="N", help="stop after N taps (0: never)")
-    p.add_argument("--trace", action="store_true", help="report every APDU")
+    p.add_argument("--trace", action="store_true", help="report every APDU, and their sum before CONTROL FLOW")
     lab = p.add_argument_group("laboratory: a phone that breaks the page's rules")
     lab.add_argument("--rp", type=bytes.fromhex, metavar="HEX", help="the same RP for every SELECT")
     lab.add_argument("--select-answer", metavar="HEX", help="this R-APDU to every SELECT of our application")

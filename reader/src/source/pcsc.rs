@@ -11,7 +11,8 @@
 //! **No call is waited for for ever.** While another program is inside a transaction, `SCardConnect` and
 //! `SCardBeginTransaction` block; while a card is silent, `SCardTransmit` does (a driver may have a time-out, vpcd has none).
 //! Nothing can cancel them. So each session has a thread and a context of its own, and who waits for it waits for a limited
-//! time; a thread that was given up gives the card back when its call returns.
+//! time; a thread that was given up gives the card back when its call returns. [`PcscSource::set_answer_timeout`] can switch
+//! this off for the exchanges.
 
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
@@ -116,7 +117,7 @@ pub struct PcscSource {
     told_reader: bool,
     /// A thread still waits for another program's transaction to end.
     queueing: Arc<AtomicBool>,
-    answer_timeout: Duration,
+    answer_timeout: Option<Duration>,
 }
 
 impl std::fmt::Debug for PcscSource {
@@ -135,8 +136,6 @@ struct About {
     atr: Vec<u8>,
     protocol: Protocol,
     hold: Hold,
-    /// What becomes of the card at the end.
-    end: Disposition,
 }
 
 struct Watch {
@@ -200,13 +199,14 @@ impl PcscSource {
             told_service: false,
             told_reader: false,
             queueing: Arc::default(),
-            answer_timeout: ANSWER_TIMEOUT,
+            answer_timeout: Some(ANSWER_TIMEOUT),
         }
     }
 
-    /// How long a card may take for an answer (10 s unless set).
-    pub fn set_answer_timeout(&mut self, timeout: Duration) {
-        self.answer_timeout = timeout.max(Duration::from_millis(1));
+    /// How long a card may take for an answer (10 s unless set). Watching that costs two changes of thread for each exchange;
+    /// with `None` the caller's thread makes the call itself, and stays in it for as long as driver and card please.
+    pub fn set_answer_timeout(&mut self, timeout: Option<Duration>) {
+        self.answer_timeout = timeout.map(|timeout| timeout.max(Duration::from_millis(1)));
     }
 
     /// Which reader is ours: the outer error is the service's, the inner one the choice's.
@@ -456,13 +456,20 @@ impl PcscSource {
                     return;
                 }
             };
-            let end = about.end;
-            let (link, worker) = PcscLink::new(limits, timeout, &stop_session);
-            if let Err(mpsc::SendError(Some(Ok((mut link, _))))) = done.send(Some(Ok((link, about)))) {
-                // Nobody waits any more.
-                link.given_up = true;
+            let Some(timeout) = timeout else {
+                // If nobody waits any more, this gives the card back.
+                let _ = done.send(Some(Ok((PcscLink::new(limits, Way::Here(card)), about))));
+                return;
+            };
+            let (watched, worker) = Watched::new(timeout, &stop_session);
+            let link = PcscLink::new(limits, Way::Thread(watched));
+            if let Err(mpsc::SendError(Some(Ok((mut link, _))))) = done.send(Some(Ok((link, about))))
+                && let Way::Thread(watched) = &mut link.way
+            {
+                // Nobody waits any more, and this thread would wait for itself.
+                watched.given_up = true;
             }
-            worker.run(card, end);
+            worker.run(card);
         };
         if let Err(e) = thread::Builder::new().name("pcsc-session".to_owned()).spawn(session) {
             self.queueing.store(false, Ordering::SeqCst);
@@ -480,7 +487,7 @@ impl PcscSource {
 }
 
 /// Makes a clean start with a card that is held.
-fn start(mut card: Card, hold: Hold, reset: bool) -> Result<(Card, About), Error> {
+fn start(mut card: Card, hold: Hold, reset: bool) -> Result<(HeldCard, About), Error> {
     // Inside another program's connection a reset would break that one; SELECT starts clean enough.
     if hold == Hold::Exclusive && reset {
         card.reconnect(ShareMode::Exclusive, PROTOCOLS, Disposition::ResetCard)?;
@@ -503,8 +510,13 @@ fn start(mut card: Card, hold: Hold, reset: bool) -> Result<(Card, About), Error
     } else {
         Disposition::ResetCard
     };
-    let about = About { atr, protocol, hold, end };
-    Ok((card, about))
+    let card = HeldCard {
+        card: Some(card),
+        buffer: vec![0; RECEIVE].into_boxed_slice(),
+        dirty: 0,
+        end,
+    };
+    Ok((card, About { atr, protocol, hold }))
 }
 
 impl CardSource for PcscSource {
@@ -742,7 +754,38 @@ enum Reply {
     Left,
 }
 
-/// The card's thread: the one that may block for ever.
+/// A card that is held. Dropping it gives the card back.
+struct HeldCard {
+    card: Option<Card>,
+    buffer: Box<[u8]>,
+    /// How much of the buffer has held answers.
+    dirty: usize,
+    end: Disposition,
+}
+
+impl HeldCard {
+    /// May block for ever.
+    fn exchange(&mut self, job: &mut Exchange) {
+        job.response.clear();
+        let Some(card) = &self.card else { return };
+        job.result = card.transmit(&job.command, &mut self.buffer).map(|answer| {
+            self.dirty = self.dirty.max(answer.len());
+            job.response.extend_from_slice(answer);
+        });
+    }
+}
+
+impl Drop for HeldCard {
+    fn drop(&mut self) {
+        if let Some(card) = self.card.take() {
+            leave(card, self.end);
+        }
+        // Answers can be secret (CK and IK of a test USIM).
+        self.buffer[..self.dirty].zeroize();
+    }
+}
+
+/// The card's thread.
 struct Worker {
     jobs: mpsc::Receiver<Exchange>,
     replies: mpsc::SyncSender<Reply>,
@@ -750,33 +793,22 @@ struct Worker {
 
 impl Worker {
     /// Exchanges until the link is dropped, then gives the card back.
-    fn run(self, card: Card, end: Disposition) {
-        let mut buffer = vec![0; RECEIVE].into_boxed_slice();
-        // How much of the buffer has held answers.
-        let mut dirty = 0;
+    fn run(self, mut card: HeldCard) {
         for mut job in &self.jobs {
-            job.response.clear();
-            job.result = card.transmit(&job.command, &mut buffer).map(|answer| {
-                dirty = dirty.max(answer.len());
-                job.response.extend_from_slice(answer);
-            });
+            card.exchange(&mut job);
             if self.replies.send(Reply::Exchange(job)).is_err() {
                 break;
             }
         }
-        leave(card, end);
-        // Answers can be secret (CK and IK of a test USIM).
-        buffer[..dirty].zeroize();
+        drop(card);
         let _ = self.replies.send(Reply::Left);
     }
 }
 
-/// A card that is held. Dropping it gives the card back.
-struct PcscLink {
+/// The other end of the card's thread. Dropping it ends the session.
+struct Watched {
     jobs: Option<mpsc::SyncSender<Exchange>>,
     replies: mpsc::Receiver<Reply>,
-    spare: Option<Exchange>,
-    limits: Limits,
     timeout: Duration,
     /// The card's thread is in a call that does not return.
     given_up: bool,
@@ -784,8 +816,8 @@ struct PcscLink {
     _wake: StopGuard,
 }
 
-impl PcscLink {
-    fn new(limits: Limits, timeout: Duration, stop: &Stop) -> (Self, Worker) {
+impl Watched {
+    fn new(timeout: Duration, stop: &Stop) -> (Self, Worker) {
         let (jobs, queue) = mpsc::sync_channel(1);
         // Room for all that can be under way: an exchange, a stop, the end.
         let (replies, answers) = mpsc::sync_channel(4);
@@ -793,49 +825,23 @@ impl PcscLink {
         let wake = stop.on_stop(move || {
             let _ = stopped.try_send(Reply::Stop);
         });
-        let link = Self {
+        let watched = Self {
             jobs: Some(jobs),
             replies: answers,
-            spare: Some(Exchange {
-                command: Vec::with_capacity(261),
-                response: Vec::with_capacity(258),
-                result: Ok(()),
-            }),
-            limits,
             timeout,
             given_up: false,
             stopping: false,
             _wake: wake,
         };
-        (link, Worker { jobs: queue, replies })
+        (watched, Worker { jobs: queue, replies })
     }
 
-    fn exchange(&mut self, command: &[u8], response: &mut Vec<u8>) -> Result<(), LinkError> {
-        let fail = |kind, detail: String| Err(LinkError::new(kind, LAYER, detail));
-        if command.is_empty() || command.len() > self.limits.command {
-            let detail = format!(
-                "a command of {} bytes, where 1 to {} can be sent",
-                command.len(),
-                self.limits.command
-            );
-            return fail(LinkErrorKind::TooLong, detail);
+    /// One exchange, within the time for an answer.
+    fn exchange(&mut self, job: Exchange) -> Result<Exchange, LinkError> {
+        let fail = |kind, detail: &str| Err(LinkError::new(kind, LAYER, detail));
+        if !self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok()) {
+            return fail(LinkErrorKind::CardGone, "the session has ended");
         }
-        let (Some(jobs), Some(mut job)) = (&self.jobs, self.spare.take()) else {
-            return fail(LinkErrorKind::CardGone, "the session has ended".to_owned());
-        };
-        job.command.clear();
-        job.command.extend_from_slice(command);
-        if jobs.send(job).is_err() {
-            return fail(LinkErrorKind::CardGone, "the session has ended".to_owned());
-        }
-        let job = self.answer()?;
-        let result = self.judge(&job, response);
-        self.spare = Some(job);
-        result
-    }
-
-    /// What the card's thread brings, within the time for an answer.
-    fn answer(&mut self) -> Result<Exchange, LinkError> {
         let mut left = self.timeout;
         loop {
             match self.replies.recv_timeout(left) {
@@ -848,18 +854,87 @@ impl PcscLink {
                 }
                 Ok(Reply::Left) | Err(mpsc::RecvTimeoutError::Disconnected) => {
                     self.given_up = true;
-                    return Err(LinkError::new(LinkErrorKind::Reader, LAYER, "the session's thread has ended"));
+                    return fail(LinkErrorKind::Reader, "the session's thread has ended");
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     self.given_up = true;
                     if self.stopping {
-                        return Err(LinkError::new(LinkErrorKind::Cancelled, LAYER, "stopped while the card was silent"));
+                        return fail(LinkErrorKind::Cancelled, "stopped while the card was silent");
                     }
                     let detail = format!("no answer within {:?}; the card was given up", self.timeout);
-                    return Err(LinkError::new(LinkErrorKind::Timeout, LAYER, detail));
+                    return fail(LinkErrorKind::Timeout, &detail);
                 }
             }
         }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // This ends the card's thread, or will when its call returns.
+        self.jobs = None;
+        if !self.given_up {
+            let end = Instant::now() + LEAVE_TIME;
+            // The next session must not find this one in its way.
+            while let Ok(Reply::Exchange(_) | Reply::Stop) = self.replies.recv_timeout(end.saturating_duration_since(Instant::now())) {}
+        }
+    }
+}
+
+/// Which thread speaks with the card.
+enum Way {
+    /// The caller's.
+    Here(HeldCard),
+    /// The card's own.
+    Thread(Watched),
+}
+
+/// A card that is held. Dropping it gives the card back.
+struct PcscLink {
+    way: Way,
+    spare: Option<Exchange>,
+    limits: Limits,
+}
+
+impl PcscLink {
+    fn new(limits: Limits, way: Way) -> Self {
+        let spare = Exchange {
+            command: Vec::with_capacity(261),
+            response: Vec::with_capacity(258),
+            result: Ok(()),
+        };
+        Self {
+            way,
+            spare: Some(spare),
+            limits,
+        }
+    }
+
+    fn exchange(&mut self, command: &[u8], response: &mut Vec<u8>) -> Result<(), LinkError> {
+        let fail = |kind, detail: String| Err(LinkError::new(kind, LAYER, detail));
+        if command.is_empty() || command.len() > self.limits.command {
+            let detail = format!(
+                "a command of {} bytes, where 1 to {} can be sent",
+                command.len(),
+                self.limits.command
+            );
+            return fail(LinkErrorKind::TooLong, detail);
+        }
+        let Some(mut job) = self.spare.take() else {
+            return fail(LinkErrorKind::CardGone, "the session has ended".to_owned());
+        };
+        job.command.clear();
+        job.command.extend_from_slice(command);
+        let job = match &mut self.way {
+            Way::Here(card) => {
+                card.exchange(&mut job);
+                job
+            }
+            Way::Thread(watched) => watched.exchange(job)?,
+        };
+        let result = self.judge(&job, response);
+        self.spare = Some(job);
+        result
     }
 
     fn judge(&self, job: &Exchange, response: &mut Vec<u8>) -> Result<(), LinkError> {
@@ -893,18 +968,6 @@ impl CardLink for PcscLink {
 
     fn limits(&self) -> Limits {
         self.limits
-    }
-}
-
-impl Drop for PcscLink {
-    fn drop(&mut self) {
-        // This ends the card's thread, or will when its call returns.
-        self.jobs = None;
-        if !self.given_up {
-            let end = Instant::now() + LEAVE_TIME;
-            // The next session must not find this one in its way.
-            while let Ok(Reply::Exchange(_) | Reply::Stop) = self.replies.recv_timeout(end.saturating_duration_since(Instant::now())) {}
-        }
     }
 }
 
