@@ -123,12 +123,18 @@ impl Application {
     pub fn usim(aid: Aid, profile: &Profile, key: Secret) -> Self {
         let algorithm = [profile.algorithm.p2()];
         let kc = [u8::from(profile.kc)];
+        let start = profile.start.to_be_bytes();
+        let age_limit = profile.age_limit.map(u64::to_be_bytes);
         let mut parameters: Vec<(u32, &[u8])> = vec![
             (tag::ALGORITHM, &algorithm),
             (tag::ICCID, profile.iccid.as_bytes()),
             (tag::IMSI, profile.imsi.as_bytes()),
             (tag::KC, &kc),
+            (tag::START, &start),
         ];
+        if let Some(limit) = &age_limit {
+            parameters.push((tag::AGE_LIMIT, limit));
+        }
         if let Some(pin) = &profile.pin {
             parameters.push((tag::PIN, pin.as_bytes()));
         }
@@ -206,6 +212,8 @@ pub(crate) mod tag {
     pub const DIGITS: u32 = 0x89;
     pub const SERVER: u32 = 0x8A;
     pub const PLAIN: u32 = 0x8B;
+    pub const START: u32 = 0x8C;
+    pub const AGE_LIMIT: u32 = 0x8D;
 }
 
 /// A phone that may open this lock (docs/protocol.md section 1).

@@ -734,6 +734,8 @@ fn profile() -> Profile {
         imsi: "001010123456063".into(),
         pin: None,
         kc: false,
+        start: 0,
+        age_limit: None,
     }
 }
 

@@ -324,6 +324,8 @@ fn usim() -> Application {
         imsi: IMSI.into(),
         pin: Some(PIN.into()),
         kc: false,
+        start: 0,
+        age_limit: None,
     };
     Application::usim(Aid::USIM, &profile, Secret::new(USIM_KEY))
 }

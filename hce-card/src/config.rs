@@ -7,8 +7,8 @@ use tapdoor_chip::personalise::{Secret, SubscriberPart};
 use tapdoor_chip::{Application, Personalisation};
 use tapdoor_config::{ConfigError, Field, File};
 use tapdoor_protocol::aid::Aid;
-use tapdoor_protocol::aka::Algorithm;
 use tapdoor_protocol::aka::profile_u::{Profile, encode_iccid, encode_imsi};
+use tapdoor_protocol::aka::{Algorithm, Sqn};
 use tapdoor_protocol::door::USER_AUTHENTICATED;
 use tapdoor_protocol::door::keys;
 use tapdoor_protocol::identity::{Identity, IdentityKind};
@@ -79,6 +79,8 @@ struct RawUsim {
     pin: Option<Field>,
     #[serde(default)]
     kc: bool,
+    sqn: Option<Field>,
+    age_limit: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -241,6 +243,11 @@ fn usim(file: &File, raw: &RawUsim) -> Result<Application, ConfigError> {
         imsi: raw.imsi.get_ref().clone(),
         pin: raw.pin.as_ref().map(|p| p.get_ref().clone()),
         kc: raw.kc,
+        start: match &raw.sqn {
+            Some(field) => Sqn::from_bytes(*file.key::<6>(field)?).seq(),
+            None => 0,
+        },
+        age_limit: raw.age_limit,
     };
     let aid = raw.aid.as_ref().map_or(Ok(Aid::USIM), |f| file.value(f))?;
     Ok(Application::usim(aid, &profile, key))

@@ -81,7 +81,7 @@ class Checks:
         self.note("SELECT unknown AID", sw == "6A82", sw=sw)
         if self.select(d.AID_CR)[1] != "9000":
             return
-        for name, c, want in (("instruction", (0x80, 0xFE, 0, 0), "6D00"), ("class", (0xB0, 0x88, 0, 0), "6E00"),
+        for name, c, want in (("instruction", (0x80, 0xFE, 0, 0), "6D00"), ("class", (0xA0, 0x88, 0, 0), "6E00"),
                               ("logical channel", (0x81, 0x88, 0, 0, bytes(0x2C)), "6881"),
                               ("secure messaging", (0x84, 0x88, 0, 0, bytes(0x2C)), "6882"),
                               ("P1-P2", (0x80, 0x88, 1, 0, bytes(0x2C)), "6A86"),

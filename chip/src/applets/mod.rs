@@ -29,6 +29,10 @@ fn text(parameters: &[u8], tag: u32) -> Option<String> {
     String::from_utf8(tlv::find(parameters, tag)?.to_vec()).ok()
 }
 
+fn number(parameters: &[u8], tag: u32) -> Option<u64> {
+    Some(u64::from_be_bytes(tlv::find(parameters, tag)?.try_into().ok()?))
+}
+
 /// Makes the program of a stored application. `None` when its parameters are not whole: the store was changed by something else.
 #[must_use]
 pub fn make(kind: Kind, parameters: &[u8]) -> Option<Box<dyn Applet>> {
@@ -55,6 +59,8 @@ pub fn make(kind: Kind, parameters: &[u8]) -> Option<Box<dyn Applet>> {
                 imsi: text(parameters, tag::IMSI)?,
                 pin: text(parameters, tag::PIN),
                 kc: tlv::find(parameters, tag::KC) == Some(&[1]),
+                start: number(parameters, tag::START).unwrap_or(0),
+                age_limit: number(parameters, tag::AGE_LIMIT),
             })))
         }
         Kind::ChallengeResponseLock => Box::new(lock_half::LockHalf::new(

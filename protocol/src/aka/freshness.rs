@@ -49,6 +49,16 @@ impl Array {
         }
     }
 
+    /// A USIM that has accepted `seq` under every IND.
+    #[must_use]
+    pub const fn starting(seq: u64) -> Self {
+        let seq = if seq > Sqn::MAX_SEQ { Sqn::MAX_SEQ } else { seq };
+        Self {
+            seq_ms: [seq; Self::ENTRIES],
+            age_limit: None,
+        }
+    }
+
     /// With the age limit L (TS 33.102 C.2.2): a SEQ that lies L or more below the highest accepted one is refused even if its IND never
     /// saw it. The limit is configuration and no part of [`Array::to_bytes`].
     #[must_use]

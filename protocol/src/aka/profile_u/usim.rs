@@ -37,6 +37,10 @@ pub struct Profile {
     pub pin: Option<String>,
     /// Whether DB answers carry Kc too (service 27).
     pub kc: bool,
+    /// SEQ that counts as accepted under every IND when the USIM is new.
+    pub start: u64,
+    /// The age limit L of TS 33.102 C.2.2, if there is one.
+    pub age_limit: Option<u64>,
 }
 
 /// The USIM application with the few files that an authentication needs.
@@ -304,10 +308,11 @@ impl Usim {
         let Some(opened) = vault.aka_open(subscriber, algorithm, rand, autn)? else {
             return Err(StatusWord::AUTHENTICATION_FAILED);
         };
-        let mut array = match vault.load(SEQUENCE_RECORD)? {
+        let array = match vault.load(SEQUENCE_RECORD)? {
             Some(bytes) => Array::from_bytes(&bytes).ok_or(StatusWord::NO_DIAGNOSIS)?,
-            None => Array::default(),
+            None => Array::starting(self.profile.start),
         };
+        let mut array = array.with_age_limit(self.profile.age_limit);
         if let Err(sqn_ms) = array.check(opened.sqn) {
             vault.forget(opened.session);
             let auts = vault.aka_auts(subscriber, algorithm, rand, sqn_ms)?;
