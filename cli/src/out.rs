@@ -99,6 +99,15 @@ impl Out {
     }
 }
 
+/// The fields of `value` as an event of this name.
+pub fn event(name: &str, value: Value) -> Value {
+    let mut event = serde_json::json!({ "event": name });
+    if let (Some(map), Value::Object(fields)) = (event.as_object_mut(), value) {
+        map.extend(fields);
+    }
+    event
+}
+
 /// Milliseconds with three digits behind the point, as a JSON number.
 pub fn ms(time: std::time::Duration) -> Value {
     Value::from((time.as_secs_f64() * 1e6).round() / 1e3)

@@ -10,7 +10,7 @@ use tapdoor_workbench::bench::{self, BenchError};
 use super::Outcome;
 use crate::args::{BenchArgs, BenchName};
 use crate::failure::{DEVICE, DONE, Failure, USAGE};
-use crate::out::Out;
+use crate::out::{self, Out};
 
 impl From<BenchError> for Failure {
     fn from(error: BenchError) -> Self {
@@ -20,12 +20,11 @@ impl From<BenchError> for Failure {
 
 /// A measurement as an event.
 fn event(name: &str, cost: &impl Serialize) -> Value {
-    let mut value = serde_json::to_value(cost).unwrap_or_default();
-    if let Some(map) = value.as_object_mut() {
-        map.insert("event".into(), json!("bench"));
-        map.insert("name".into(), json!(name));
+    let mut value = json!({ "name": name });
+    if let (Some(map), Ok(Value::Object(fields))) = (value.as_object_mut(), serde_json::to_value(cost)) {
+        map.extend(fields);
     }
-    value
+    out::event("bench", value)
 }
 
 /// Runs the command.

@@ -10,7 +10,7 @@ use tapdoor_workbench::demo::{self, Scenario};
 use super::Outcome;
 use crate::args::DemoArgs;
 use crate::failure::{DEVICE, DONE, Failure, REFUSED};
-use crate::out::{BAD, DIM, GOOD, Out, ms, paint};
+use crate::out::{self, BAD, DIM, GOOD, Out, ms, paint};
 
 /// Runs the command.
 pub fn run(args: &DemoArgs, out: &mut Out) -> Outcome {
@@ -19,7 +19,7 @@ pub fn run(args: &DemoArgs, out: &mut Out) -> Outcome {
     out.text("Lock and phone, each with its own chip and store, authenticate each other.\n")?;
     let scenarios = demo::run(
         &mut |scenario| {
-            if let Err(e) = out.event(&value(scenario, true), || line(scenario)) {
+            if let Err(e) = out.event(&out::event("scenario", value(scenario)), || line(scenario)) {
                 failed.get_or_insert(e);
             }
         },
@@ -47,7 +47,7 @@ pub fn run(args: &DemoArgs, out: &mut Out) -> Outcome {
         out.text("\nThe first scene, from its tape:\n")?;
         drawn(bytes)?;
     }
-    let summary = json!({"event": "summary", "scenarios": scenarios.iter().map(|s| value(s, false)).collect::<Vec<_>>(), "ok": ok});
+    let summary = json!({"event": "summary", "scenarios": scenarios.iter().map(|s| value(s)).collect::<Vec<_>>(), "ok": ok});
     out.event(&summary, || {
         if ok {
             format!("\n{} {} scenes, each ended as it should.", paint(GOOD, "ok"), scenarios.len())
@@ -58,8 +58,8 @@ pub fn run(args: &DemoArgs, out: &mut Out) -> Outcome {
     Ok(if ok { DONE } else { REFUSED })
 }
 
-fn value(scenario: &Scenario, as_event: bool) -> serde_json::Value {
-    let mut value = json!({
+fn value(scenario: &Scenario) -> serde_json::Value {
+    json!({
         "name": scenario.name,
         "verdict": scenario.verdict.name(),
         "expected": scenario.expected.name(),
@@ -67,11 +67,7 @@ fn value(scenario: &Scenario, as_event: bool) -> serde_json::Value {
         "ms": ms(scenario.time),
         "reason": scenario.reason.map(|r| r.name()),
         "detail": scenario.detail,
-    });
-    if as_event {
-        value["event"] = json!("scenario");
-    }
-    value
+    })
 }
 
 fn line(scenario: &Scenario) -> String {
