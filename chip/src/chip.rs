@@ -11,10 +11,11 @@ use tapdoor_protocol::status::StatusWord;
 
 use crate::applet::Env;
 use crate::applets;
+use crate::kind::{Kind, privilege};
 use crate::manager::{Listed, Manager};
 use crate::personalise::{Personalisation, PersonaliseError};
 use crate::random::{OsRandom, RandomSource};
-use crate::registry::{self, Entry, Kind, privilege};
+use crate::registry::{self, Entry};
 use crate::store::{Store, StoreError};
 use crate::vault::{AppletVault, KeyStore};
 

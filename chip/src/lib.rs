@@ -3,6 +3,7 @@
 //! | module | what | standard |
 //! |---|---|---|
 //! | [`chip`] | dispatch: SELECT, command chaining, GET RESPONSE, one transaction per command | ISO/IEC 7816-4 5, 11.1; GlobalPlatform Card 6.4 |
+//! | [`kind`] | programs, life cycles, privileges | GlobalPlatform Card 5.3, 6.6.1 |
 //! | [`registry`] | which applications there are, and how one is found by full or partial AID | GlobalPlatform Card 6.6 |
 //! | [`manager`] | the card manager: GET DATA, GET STATUS | GlobalPlatform Card 11.3, 11.4 |
 //! | [`applet`] | the interface of an application | |
@@ -15,6 +16,7 @@
 pub mod applet;
 pub mod applets;
 pub mod chip;
+pub mod kind;
 pub mod link;
 pub mod manager;
 pub mod personalise;
@@ -24,8 +26,8 @@ pub mod store;
 pub mod vault;
 
 pub use chip::{Chip, ChipError, ChipEvent};
+pub use kind::Kind;
 pub use link::ChipLink;
 pub use personalise::{Application, ListEntry, Personalisation, TestSubscriber};
 pub use random::{OsRandom, RandomSource};
-pub use registry::Kind;
 pub use store::{SqliteStore, Store, StoreError};

@@ -9,7 +9,7 @@ use tapdoor_protocol::door::fci;
 use tapdoor_protocol::status::StatusWord;
 use tapdoor_protocol::tlv;
 
-use crate::registry::{LifeCycle, privilege};
+use crate::kind::{LifeCycle, privilege};
 
 /// What the card manager says of one application.
 #[derive(Clone, Copy, Debug)]

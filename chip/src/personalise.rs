@@ -11,7 +11,7 @@ use tapdoor_protocol::tlv;
 use tapdoor_protocol::vault::{Method, Slot};
 use zeroize::Zeroizing;
 
-use crate::registry::{Kind, LifeCycle, privilege};
+use crate::kind::{Kind, LifeCycle, privilege};
 
 /// A secret of 16 to 64 bytes that is wiped when dropped and never printed.
 #[derive(Clone, PartialEq, Eq)]

@@ -13,8 +13,8 @@ use tapdoor_protocol::tlv;
 use tapdoor_protocol::{aka, challenge_response, identity};
 
 use crate::applet::Applet;
+use crate::kind::Kind;
 use crate::personalise::{identity_of, tag};
-use crate::registry::Kind;
 
 /// P2 of a SELECT that wants an FCI or nothing (ISO/IEC 7816-4 table 63); "first" or "next" was looked at by the chip.
 fn wants_fci(p2: u8) -> Result<bool, StatusWord> {

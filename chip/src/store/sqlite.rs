@@ -11,8 +11,8 @@ use tapdoor_protocol::ids::PhoneId;
 use tapdoor_protocol::vault::{Method, Slot};
 
 use super::{Change, Store, StoreError};
+use crate::kind::{Kind, LifeCycle};
 use crate::personalise::{Application, ListEntry, Personalisation, Secret, TestSubscriber};
-use crate::registry::{Kind, LifeCycle};
 
 /// "TPDR": marks our files among SQLite's.
 const APPLICATION_ID: u32 = 0x5450_4452;
