@@ -43,7 +43,11 @@ fn traced(trace: &Path, arguments: &[&str]) -> Option<Proc> {
         .status();
     if !probe.is_ok_and(|status| status.success()) {
         let text = "strace is not installed, or may not trace here; apt-get install strace";
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "with CI=true nothing may be skipped: {text}");
+        assert_ne!(
+            std::env::var("CI").as_deref(),
+            Ok("true"),
+            "with CI=true nothing may be skipped: {text}"
+        );
         eprintln!("skipped: {text}");
         return None;
     }
@@ -89,7 +93,9 @@ fn bytes(call: &str) -> String {
 }
 
 fn outgoing(call: &str) -> Option<Deed> {
-    let is_write = ["write(", "writev(", "sendto(", "sendmsg("].iter().any(|name| call.starts_with(name));
+    let is_write = ["write(", "writev(", "sendto(", "sendmsg("]
+        .iter()
+        .any(|name| call.starts_with(name));
     (is_write && call.contains("TCP")).then(|| Deed::Sent(bytes(call)))
 }
 
@@ -117,8 +123,15 @@ fn position(deeds: &[Deed], what: &str, fits: impl Fn(&Deed) -> bool) -> usize {
 #[track_caller]
 fn assert_synced_between(deeds: &[Deed], store: &Path, from: usize, to: usize) {
     assert!(from < to, "{deeds:#?}");
-    let synced = deeds[from..to].iter().any(|deed| matches!(deed, Deed::Synced(file) if is_file(file, store)));
-    assert!(synced, "nothing of {} was synced between: {:#?}", store.display(), &deeds[from..=to]);
+    let synced = deeds[from..to]
+        .iter()
+        .any(|deed| matches!(deed, Deed::Synced(file) if is_file(file, store)));
+    assert!(
+        synced,
+        "nothing of {} was synced between: {:#?}",
+        store.display(),
+        &deeds[from..=to]
+    );
 }
 
 #[test]
@@ -137,7 +150,11 @@ fn the_phone_syncs_before_its_answer_leaves() {
     end(&mut phone);
     let mut deeds = deeds(&trace);
     for _ in 0..2 {
-        let asked = position(&deeds, "AUTHENTICATE", |deed| matches!(deed, Deed::Received(bytes) if bytes.contains("80880000")));
+        let asked = position(
+            &deeds,
+            "AUTHENTICATE",
+            |deed| matches!(deed, Deed::Received(bytes) if bytes.contains("80880000")),
+        );
         deeds.drain(..asked);
         let answered = position(&deeds, "answer", |deed| matches!(deed, Deed::Sent(bytes) if bytes.contains("db08")));
         assert_synced_between(&deeds, &house.path("phone.chip"), 0, answered);
@@ -161,9 +178,17 @@ fn the_lock_syncs_before_its_challenge_leaves() {
     lock.wait_exit(LONG);
     let mut deeds = deeds(&trace);
     for _ in 0..2 {
-        let fci = position(&deeds, "FCI", |deed| matches!(deed, Deed::Received(bytes) if bytes.contains("6f348409")));
+        let fci = position(
+            &deeds,
+            "FCI",
+            |deed| matches!(deed, Deed::Received(bytes) if bytes.contains("6f348409")),
+        );
         deeds.drain(..fci);
-        let asked = position(&deeds, "AUTHENTICATE", |deed| matches!(deed, Deed::Sent(bytes) if bytes.contains("80880000")));
+        let asked = position(
+            &deeds,
+            "AUTHENTICATE",
+            |deed| matches!(deed, Deed::Sent(bytes) if bytes.contains("80880000")),
+        );
         assert_synced_between(&deeds, &house.path("lock.chip"), 0, asked);
         deeds.drain(..=asked);
     }

@@ -120,14 +120,24 @@ fn show(tape: &str) -> String {
 fn two_processes_tap_by_every_method() {
     let Some(stack) = Stack::new() else { return };
     let house = &stack.house;
-    let tuak = [("algorithm = \"milenage\"", "algorithm = \"tuak\""), ("lock.chip", "lock-tuak.chip")];
+    let tuak = [
+        ("algorithm = \"milenage\"", "algorithm = \"tuak\""),
+        ("lock.chip", "lock-tuak.chip"),
+    ];
     house.variant("lock.toml", "lock-tuak.toml", &tuak);
     let id = house.value("phone.toml", "id");
-    for (number, (config, method)) in [("lock.toml", CR), ("lock.toml", "aka"), ("lock-tuak.toml", "aka")].into_iter().enumerate() {
+    for (number, (config, method)) in [("lock.toml", CR), ("lock.toml", "aka"), ("lock-tuak.toml", "aka")]
+        .into_iter()
+        .enumerate()
+    {
         let tape = house.arg(&format!("{number}.tape"));
         let more = ["--once", "--method", method, "--record", &tape];
         let mut lock = house.lock_of(config, ACR, &more, &stack.pcscd.env());
-        assert!(lock.seen[0]["reader"].as_str().unwrap().starts_with(pcscd::ACR122U), "{:?}", lock.seen);
+        assert!(
+            lock.seen[0]["reader"].as_str().unwrap().starts_with(pcscd::ACR122U),
+            "{:?}",
+            lock.seen
+        );
         assert_eq!(lock.seen[0]["driver"], "pcsc");
         let mut phone = stack.phone(&[]);
         let tap = assert_opens(&mut lock, method, 2);
@@ -145,7 +155,10 @@ fn two_processes_tap_by_every_method() {
         let bytes = fs::read_to_string(&tape).unwrap();
         house.assert_no_secrets("the tape", &bytes);
         let algorithm = if config == "lock-tuak.toml" { "01" } else { "00" };
-        assert!(bytes.contains(&format!("\"8088 00{algorithm}").replace(' ', "")), "AUTHENTICATE is on the tape: {bytes}");
+        assert!(
+            bytes.contains(&format!("\"8088 00{algorithm}").replace(' ', "")),
+            "AUTHENTICATE is on the tape: {bytes}"
+        );
         assert!(bytes.contains("\"803c0100"), "CONTROL FLOW too: {bytes}");
         let shown = show(&tape);
         house.assert_no_secrets("show", &shown);
@@ -163,7 +176,10 @@ fn secrets_and_identities_only_when_asked_for() {
     assert_eq!(phone.seen[0]["phone"], id);
     assert_eq!(tap(&mut lock)["phone"], id);
     assert_eq!(lock.wait_exit(LONG).code(), Some(0));
-    assert!(fs::read_to_string(&tape).unwrap().contains(&id), "the chip names the phone to its control side");
+    assert!(
+        fs::read_to_string(&tape).unwrap().contains(&id),
+        "the chip names the phone to its control side"
+    );
 }
 
 #[test]
@@ -201,7 +217,9 @@ fn the_phone_is_killed_between_taps_and_in_the_middle_of_them() {
 
 /// Whether a line of a tape is the phone's answer in this tap.
 fn is_answer(line: &str, tap: u64) -> bool {
-    let Ok(event) = serde_json::from_str::<Value>(line) else { return false };
+    let Ok(event) = serde_json::from_str::<Value>(line) else {
+        return false;
+    };
     event["layer"] == "apdu" && event["dir"] == "in" && event["tap"] == tap
 }
 
@@ -271,7 +289,14 @@ fn phones_that_answer_rubbish_or_nothing_or_late() {
     let mut lock = stack.lock(&[]);
     let long = format!("answer={}", "5a".repeat(20_000));
     let middling = format!("answer={}9000", "6f".repeat(254));
-    for switch in ["answer=00", "answer=9000", "answer=6f00", "answer=6f028400", long.as_str(), middling.as_str()] {
+    for switch in [
+        "answer=00",
+        "answer=9000",
+        "answer=6f00",
+        "answer=6f028400",
+        long.as_str(),
+        middling.as_str(),
+    ] {
         let phone = stack.phone(&["--lab", switch]);
         let tap = tap(&mut lock);
         assert_ne!(tap["verdict"], "open", "{tap}");
@@ -383,21 +408,48 @@ fn apdu_sends_exactly_these_bytes() {
     let extended = "00A4040000000 9F0544150444F4F5201 0000".replace(' ', "");
     let long = format!("00A40400000200{}", "11".repeat(512));
     let (code, seen, stderr) = run(
-        &["apdu", "--reader", plain, "00 A4 04 00 09 F0544150444F4F5201 00", &extended, &long, "00FE000000", "0084"],
+        &[
+            "apdu",
+            "--reader",
+            plain,
+            "00 A4 04 00 09 F0544150444F4F5201 00",
+            &extended,
+            &long,
+            "00FE000000",
+            "0084",
+        ],
         &env,
         LONG,
     );
     assert_eq!(code, 0, "{stderr}");
     let sent: Vec<&str> = seen.iter().map(|e| e["c"].as_str().unwrap()).collect();
-    assert_eq!(sent, ["00a4040009f0544150444f4f520100", &extended.to_lowercase(), &long.to_lowercase(), "00fe000000", "0084"]);
+    assert_eq!(
+        sent,
+        [
+            "00a4040009f0544150444f4f520100",
+            &extended.to_lowercase(),
+            &long.to_lowercase(),
+            "00fe000000",
+            "0084"
+        ]
+    );
     for event in &seen[..2] {
         let answer = event["r"].as_str().unwrap();
-        assert!(answer.starts_with("6f348409f0544150444f4f5201a5278001018110") && answer.ends_with("9000"), "{event}");
+        assert!(
+            answer.starts_with("6f348409f0544150444f4f5201a5278001018110") && answer.ends_with("9000"),
+            "{event}"
+        );
         assert_eq!((answer.len(), event["sw"].as_str()), (2 * (0x36 + 2), Some("9000")), "{event}");
         assert!(event["ms"].as_f64().unwrap() > 0.0);
     }
-    assert_eq!(seen[2..].iter().map(|e| e["sw"].as_str().unwrap()).collect::<Vec<_>>(), ["6700", "6E00", "6700"]);
-    assert!(seen[2..].iter().all(|e| e["r"] == e["sw"].as_str().unwrap().to_lowercase()), "{seen:?}");
+    assert_eq!(
+        seen[2..].iter().map(|e| e["sw"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["6700", "6E00", "6700"]
+    );
+    assert!(
+        seen[2..].iter().all(|e| e["r"] == e["sw"].as_str().unwrap().to_lowercase()),
+        "{seen:?}"
+    );
 
     for (patterns, status) in [("6A82", 0), ("6axx", 0), ("9000,6A8x", 0), ("9000", 1), ("61xx,6Cxx", 1)] {
         let arguments = ["apdu", "--reader", plain, "--sw", patterns, "00A4040005F00000000000"];
@@ -408,7 +460,10 @@ fn apdu_sends_exactly_these_bytes() {
     // Two slots, and none was named.
     let (code, seen, stderr) = run(&["apdu", "--reader", "pcsc:", "00A4040000"], &env, LONG);
     assert_eq!((code, seen.last().unwrap()["event"].as_str()), (3, Some("error")));
-    assert!(stderr.contains("Plain Reader 00 01") && stderr.contains("pcsc:FRAGMENT"), "{stderr}");
+    assert!(
+        stderr.contains("Plain Reader 00 01") && stderr.contains("pcsc:FRAGMENT"),
+        "{stderr}"
+    );
     let (code, _, stderr) = run(&["apdu", "--reader", "pcsc:nonesuch", "00A4040000"], &env, LONG);
     assert!(code == 3 && stderr.contains("Plain Reader 00 00"), "{stderr}");
     // An empty slot.
@@ -442,7 +497,10 @@ fn no_pcscd_is_said_with_its_cure() {
     for command in commands {
         let (code, seen, stderr) = run(command, &env, LONG);
         assert_eq!(code, 3, "{command:?}: {stderr}");
-        assert!(stderr.contains("nothing.comm") && stderr.contains("pcscd.socket"), "{command:?}: {stderr}");
+        assert!(
+            stderr.contains("nothing.comm") && stderr.contains("pcscd.socket"),
+            "{command:?}: {stderr}"
+        );
         assert_eq!((&seen[0]["event"], &seen[0]["status"]), (&"error".into(), &3.into()));
     }
     // Left behind by a pcscd that died.
@@ -540,7 +598,10 @@ fn a_test_usim_opens_by_profile_u() {
     let phone = stack.phone(&[]);
     let tap = house::tap(&mut lock);
     assert_tap(&tap, "open", None);
-    assert!(tap["apdus"].as_u64().unwrap() > honest, "{tap} after {honest} APDUs without a resynchronisation");
+    assert!(
+        tap["apdus"].as_u64().unwrap() > honest,
+        "{tap} after {honest} APDUs without a resynchronisation"
+    );
     stack.take_away(phone);
     lock.kill();
 
@@ -609,7 +670,10 @@ fn the_door_runs_its_command_and_keeps_its_log() {
     let Some(stack) = Stack::new() else { return };
     let house = &stack.house;
     // In one step, so that a reader sees all or nothing.
-    let script = format!("env | grep ^TAPDOOR_ > '{0}/'$TAPDOOR_TAP.new && mv '{0}/'$TAPDOOR_TAP.new '{0}/'$TAPDOOR_TAP.env", house.arg("."));
+    let script = format!(
+        "env | grep ^TAPDOOR_ > '{0}/'$TAPDOOR_TAP.new && mv '{0}/'$TAPDOOR_TAP.new '{0}/'$TAPDOOR_TAP.env",
+        house.arg(".")
+    );
     house.edit("lock.toml", "# log = \"door.log\"", "log = \"door.log\"");
     house.edit(
         "lock.toml",
@@ -626,15 +690,30 @@ fn the_door_runs_its_command_and_keeps_its_log() {
     let mut lines: Vec<&str> = opened.lines().collect();
     lines.sort_unstable();
     let phone = format!("TAPDOOR_PHONE={id}");
-    assert_eq!(lines, ["TAPDOOR_METHOD=challenge-response", &phone, "TAPDOOR_REASON=", "TAPDOOR_TAP=1", "TAPDOOR_VERDICT=open"]);
+    assert_eq!(
+        lines,
+        [
+            "TAPDOOR_METHOD=challenge-response",
+            &phone,
+            "TAPDOOR_REASON=",
+            "TAPDOOR_TAP=1",
+            "TAPDOOR_VERDICT=open"
+        ]
+    );
     let refused = wait_file(&house.path("2.env"), |text| !text.is_empty());
-    assert!(refused.contains("TAPDOOR_VERDICT=refused\n") && refused.contains("TAPDOOR_REASON=wrong-key\n"), "{refused}");
+    assert!(
+        refused.contains("TAPDOOR_VERDICT=refused\n") && refused.contains("TAPDOOR_REASON=wrong-key\n"),
+        "{refused}"
+    );
     let log = house.text("door.log");
     let lines: Vec<&str> = log.lines().collect();
     let masked = format!("..{}", &id[12..]);
     assert_eq!(lines.len(), 2, "{log}");
     assert!(lines[0].ends_with(&format!("tap 1 open challenge-response {masked} -")), "{log}");
-    assert!(lines[1].ends_with(&format!("tap 2 refused challenge-response {masked} wrong-key")), "{log}");
+    assert!(
+        lines[1].ends_with(&format!("tap 2 refused challenge-response {masked} wrong-key")),
+        "{log}"
+    );
     house.assert_no_secrets("the door's log", &log);
     // A door that cannot be run is told and ends nothing.
     lock.kill();
@@ -687,7 +766,10 @@ fn a_listening_phone_outlives_its_peers() {
         raw.stream.write_all(&stream[cut..]).unwrap();
         assert_eq!(raw.receive().unwrap(), [0x3B, 0x80, 0x80, 0x01, 0x01], "cut at {cut}");
         let fci = raw.receive().unwrap();
-        assert!(fci.starts_with(&[0x6F, 0x34]) && fci.ends_with(&[0x90, 0x00]), "cut at {cut}: {fci:02x?}");
+        assert!(
+            fci.starts_with(&[0x6F, 0x34]) && fci.ends_with(&[0x90, 0x00]),
+            "cut at {cut}: {fci:02x?}"
+        );
         raw.close();
     }
     // One byte at a time.
@@ -714,7 +796,12 @@ fn a_listening_phone_outlives_its_peers() {
     let answer = raw.apdu(&vec![0x5A; 0xFFFF]);
     assert_eq!(answer.len(), 2, "{answer:02x?}");
     assert_ne!(answer, [0x90, 0x00]);
-    for garbage in [&[0xFF, 0xFF][..], &[0, 0], &[0x80, 0x88, 0, 0, 0xFF], &[0x00, 0xA4, 0x04, 0x00, 0xFF, 1, 2]] {
+    for garbage in [
+        &[0xFF, 0xFF][..],
+        &[0, 0],
+        &[0x80, 0x88, 0, 0, 0xFF],
+        &[0x00, 0xA4, 0x04, 0x00, 0xFF, 1, 2],
+    ] {
         assert_eq!(raw.apdu(garbage).len(), 2, "{garbage:02x?}");
     }
     // Noise from a generator, so that every run sees the same; the answers are not looked at.
@@ -764,7 +851,10 @@ fn a_peer_that_promises_and_hangs_is_hung_up_on() {
     let ended = hanging.stream.read(&mut buffer);
     assert!(matches!(ended, Ok(0)) || ended.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset));
     let trouble = phone.wait_event("trouble", LONG);
-    assert!(trouble["detail"].as_str().unwrap().contains("in the middle of a message"), "{trouble}");
+    assert!(
+        trouble["detail"].as_str().unwrap().contains("in the middle of a message"),
+        "{trouble}"
+    );
     waiting.power_on();
     assert!(waiting.apdu(&hex(raw::SELECT_CR)).starts_with(&[0x6F, 0x34]));
 }
@@ -828,5 +918,8 @@ fn failures_delay_the_phone_that_failed_and_nobody_else() {
     let own_took = failed.elapsed();
     // The lock's own time of the failure is a little before ours.
     assert!(own_took >= Duration::from_millis(4500), "{own_took:?}");
-    assert!(unknown_took < own_took - Duration::from_millis(500), "{unknown_took:?}, {own_took:?}");
+    assert!(
+        unknown_took < own_took - Duration::from_millis(500),
+        "{unknown_took:?}, {own_took:?}"
+    );
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `ck`, `ik`, `kc` | session keys of a USIM | the answer to AUTHENTICATE with P2 80 or 81, to A0 88, and NEXT to a lock's chip |
 //! | `pin` | PINs and PUKs | VERIFY, CHANGE, RESET, ENABLE, DISABLE, and a VERIFY that a lock's chip asks for |
-//! | `imsi`, `iccid`, `msisdn`, `tmsi` | the subscriber | READ and UPDATE of EF_IMSI, EF_ICCID, EF_MSISDN, EF_LOCI and their like |
+//! | `imsi`, `iccid`, `msisdn`, `tmsi` | the subscriber | READ and UPDATE of EF_IMSI, EF_ICCID, EF_MSISDN, EF_LOCI and their like; NEXT with their content |
 //! | `identity` | the phone | the plain form of GET IDENTITY, in REQUEST and its answer; EF_IMPI, EF_IMPU |
 //! | `phone-id` | the phone's subscription | C5 in the answers of a lock's chip |
 //! | `key` | other keys | GBA answers; EF_Keys and its like; STORE DATA and PUT KEY in the clear |
@@ -63,6 +63,8 @@ pub struct Masker {
     last: Option<([u8; 4], bool)>,
     command: Scan,
     answer: Scan,
+    /// The session with the phone, as a lock's chip has it: its C1s ask, the NEXTs bring the answers.
+    phone: Option<Box<Self>>,
     spans: Vec<Span>,
 }
 
@@ -123,6 +125,13 @@ impl Masker {
             self.classify(header, data);
         }
         self.last = Some((plain, chained));
+        if let ([0x80, 0x12, ..], false, Some(phone)) = (plain, chained, &mut self.phone) {
+            for span in phone.response(data) {
+                let offset = body.start + span.offset;
+                self.spans.push(Span { offset, ..*span });
+            }
+            return &self.spans;
+        }
         // What NEXT and REQUEST carry ends with a status word.
         let inner = matches!(plain, [0x80, 0x12 | 0x14, ..]) && !chained;
         let end = data.len().saturating_sub(if inner { 2 } else { 0 });
@@ -142,8 +151,23 @@ impl Masker {
             if matches!(sw1, 0x90 | 0x91 | 0x61..=0x63 | 0x9F) {
                 self.place = going.unwrap_or(self.place);
             }
+            match (self.last, asked(data)) {
+                (Some(([0x80, 0x10, ..], false)), Some(command)) => {
+                    self.phone = Some(Box::default());
+                    self.ask(command);
+                }
+                (Some(([0x80, 0x12, ..], false)), Some(command)) => self.ask(command),
+                _ => self.phone = None,
+            }
         }
         &self.spans
+    }
+
+    /// The lock's chip wants this to be sent to the phone.
+    fn ask(&mut self, command: &[u8]) {
+        if let Some(phone) = &mut self.phone {
+            let _ = phone.command(command);
+        }
     }
 
     /// Sets the scanners for the command and its answer.
@@ -272,6 +296,14 @@ fn body(command: &[u8]) -> Range<usize> {
             Some(0 | 1) => 5..5 + usize::from(*lc),
             _ => 5..end,
         },
+    }
+}
+
+/// The C-APDU that a lock's chip asks for, if it came in one part.
+fn asked(data: &[u8]) -> Option<&[u8]> {
+    match data {
+        [0xC1, 0x81, length, rest @ ..] | [0xC1, length @ ..=0x7F, rest @ ..] => rest.get(..usize::from(*length)),
+        _ => None,
     }
 }
 
@@ -655,6 +687,17 @@ mod tests {
         let next = next.replace("8012000034", "801200002E");
         assert_eq!(session(&[&next])[0], [(16, 16, "ck"), (33, 16, "ik")]);
         assert_eq!(session(&["801200000C DB08 0102030405060708 9000"])[0], []);
+        // The subscriber, on the way from the phone to the chip.
+        let imsi = [
+            "801000000690046B0323F200",
+            "C10D 00A4040407A000000087100200 9000",
+            "8012000002 9000",
+            "C108 00A40004026F0700 9000",
+            "8012000002 9000",
+            "C105 00B0000009 9000",
+            "801200000B 080910101017823011 9000",
+        ];
+        assert_eq!(session(&imsi)[6], [(5, 9, "imsi")]);
         let verify = "C1 0D 0020000108 31323334FFFFFFFF C5 08 0102030405060708 9000";
         assert_eq!(
             session(&["801000000690040000000000", verify])[1],

@@ -15,7 +15,7 @@ use crate::serve::Card;
 
 /// ATR that PC/SC gives to a contactless card without historical bytes, as many phones are.
 const ATR: [u8; 5] = [0x3B, 0x80, 0x80, 0x01, 0x01];
-/// A silent phone hangs for this long at most, should nobody stop it.
+/// A silent phone hangs for this long at most, should nobody stop it or have less patience.
 const SILENCE: Duration = Duration::from_secs(3600);
 
 /// What happens on the phone, for its log.
@@ -28,6 +28,7 @@ pub struct Phone {
     /// APDUs since power came.
     apdus: u64,
     stop: Stop,
+    patience: Duration,
     observer: Option<Observer>,
     /// Whether the phone taps again by itself when it was told a verdict.
     retap: bool,
@@ -57,6 +58,7 @@ impl Phone {
             laboratory,
             apdus: 0,
             stop: Stop::new(),
+            patience: SILENCE,
             observer: None,
             retap: false,
             told: false,
@@ -68,6 +70,12 @@ impl Phone {
     pub fn stopped_by(mut self, stop: &Stop) -> Self {
         self.stop = stop.clone();
         self
+    }
+
+    /// The same for a phone whose reader is in this process, and gives it up after `patience`: longer is no answer at all.
+    pub fn waited_for(&mut self, stop: &Stop, patience: Duration) {
+        self.stop = stop.clone();
+        self.patience = patience;
     }
 
     /// Tells `observer` what happens.
@@ -136,10 +144,11 @@ impl Card for Phone {
             return;
         }
         if self.laboratory.silent.is_some_and(|n| self.apdus >= n) {
-            let _ = self.stop.sleep(SILENCE);
+            let _ = self.stop.sleep(self.patience);
             return;
         }
-        if !self.laboratory.slow.is_zero() && self.stop.sleep(self.laboratory.slow) {
+        let slow = self.laboratory.slow;
+        if !slow.is_zero() && (self.stop.sleep(slow.min(self.patience)) || slow >= self.patience) {
             return;
         }
         if let Some(answer) = &self.laboratory.answer {

@@ -95,7 +95,7 @@ pub struct LockConfig {
 struct Raw {
     id: Field,
     store: Option<String>,
-    methods: Option<Vec<Field>>,
+    methods: Option<Spanned<Vec<Field>>>,
     #[serde(default)]
     applications: RawAids,
     #[serde(default)]
@@ -215,20 +215,21 @@ impl LockConfig {
         };
         let methods = match &raw.methods {
             Some(words) => words
+                .get_ref()
                 .iter()
                 .map(|word| file.word(word, &Method::WORDS))
                 .collect::<Result<Vec<_>, _>>()?,
             None => vec![Method::ChallengeResponse, Method::Aka],
         };
-        if methods.is_empty() {
-            return Err(file.error_in_file("`methods` is empty: name at least one of challenge-response, aka, usim"));
+        if let (true, Some(words)) = (methods.is_empty(), &raw.methods) {
+            return Err(file.error(&words.span(), "is empty: name at least one of challenge-response, aka, usim"));
         }
         for (index, method) in methods.iter().enumerate() {
             if methods[..index].contains(method) {
                 let span = raw
                     .methods
                     .as_ref()
-                    .and_then(|m| m.get(index))
+                    .and_then(|m| m.get_ref().get(index))
                     .map(Spanned::span)
                     .unwrap_or_default();
                 return Err(file.error(&span, "names a method twice"));

@@ -20,7 +20,7 @@ set -u
 HERE=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd -- "$HERE/../.." && pwd)
 SUITE=$(basename -- "$0")
-TAPDOOR=${TAPDOOR_BIN:-$ROOT/target/release/tapdoor}
+TAPDOOR=${TAPDOOR_BIN:-${CARGO_TARGET_DIR:-$ROOT/target}/release/tapdoor}
 PATH=$PATH:/usr/sbin:/sbin
 WORK=${TAPDOOR_SUITE_WORK:-$(mktemp -d "${TMPDIR:-/tmp}/tapdoor-interop.XXXXXX")}
 export HERE ROOT SUITE TAPDOOR PATH WORK
@@ -191,7 +191,12 @@ need_peers() {
     exit 0
 }
 
-peer() { "$PEER_PYTHON" "$PEERS/$@"; }
+# peer SCRIPT ARGUMENT...: one of tests/peers
+peer() {
+    local script=$1
+    shift
+    "$PEER_PYTHON" "$PEERS/$script" "$@"
+}
 
 # make_site OPTION...: a folder of `tapdoor init` in $SITE, and what the peers need of it (tests/peers/site.py).
 make_site() {
@@ -249,4 +254,22 @@ at_our_phone() {
     STATUS=$?
     # shellcheck disable=SC2034
     TAP=$(last peer tap)
+}
+
+# card_got N: the peer that is the card, with --trace, was sent N APDUs and then nothing more; FF are the reader's own.
+card_got() {
+    local got
+    got=$(grep '"event": "apdu"' "$WORK/card.log" | grep -vc '"c": "ff')
+    [ "$got" = "$1" ] && return
+    cat "$WORK/card.log"
+    echo "the card was sent $got APDUs, not $1"
+    return 1
+}
+
+# phone_is_well: our phone still runs and has not complained.
+phone_is_well() {
+    running phone && [ ! -s "$WORK/phone.err" ] && return
+    cat "$WORK/phone.err"
+    echo 'our phone ended, or said something'
+    return 1
 }

@@ -1,4 +1,9 @@
-"""Waits for a state of a PC/SC reader, by events:  reader_state.py present|empty FRAGMENT [SECONDS]"""
+"""Waits for a state of a PC/SC reader, by events:  reader_state.py present|empty FRAGMENT [SECONDS]
+
+pcscd calls a reader empty as soon as a card cannot be powered down or reset, but its watching thread, which looks every 0.4 s,
+may not have seen the card go; a card that comes before it has is never announced. That thread alone counts events, one for each
+coming and going, so a reader is empty for certain when the count in the state's upper half is even.
+"""
 import sys
 import time
 
@@ -27,7 +32,8 @@ def main():
         if rc == s.SCARD_S_SUCCESS:
             state = new[0][1] & ~s.SCARD_STATE_CHANGED
             is_present = bool(state & s.SCARD_STATE_PRESENT) and not state & s.SCARD_STATE_MUTE
-            if is_present if wanted == "present" else state & s.SCARD_STATE_EMPTY:
+            is_empty = bool(state & s.SCARD_STATE_EMPTY) and (state >> 16) % 2 == 0
+            if is_present if wanted == "present" else is_empty:
                 return 0
         elif rc != s.SCARD_E_TIMEOUT:
             print("SCardGetStatusChange: " + s.SCardGetErrorMessage(rc))

@@ -185,7 +185,11 @@ pub fn assert_tap(tap: &Value, verdict: &str, reason: Option<&str>) {
 pub fn assert_opens(lock: &mut Proc, method: &str, apdus: u64) -> Value {
     let tap = tap(lock);
     assert_tap(&tap, "open", None);
-    assert_eq!((tap["method"].as_str(), tap["apdus"].as_u64()), (Some(method), Some(apdus)), "{tap}");
+    assert_eq!(
+        (tap["method"].as_str(), tap["apdus"].as_u64()),
+        (Some(method), Some(apdus)),
+        "{tap}"
+    );
     tap
 }
 

@@ -78,7 +78,8 @@ impl Raw {
         matches!(self.stream.read(&mut [0; 64]), Ok(0)) || {
             // A reset is hanging up too, a time-out is not.
             self.stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-            matches!(self.stream.read(&mut [0; 64]), Ok(0)) || matches!(self.stream.read(&mut [0; 64]), Err(e) if e.kind() == io::ErrorKind::ConnectionReset)
+            matches!(self.stream.read(&mut [0; 64]), Ok(0))
+                || matches!(self.stream.read(&mut [0; 64]), Err(e) if e.kind() == io::ErrorKind::ConnectionReset)
         }
     }
 
@@ -103,7 +104,11 @@ pub fn relay(lock: &str, phone: &str, middle: &mut Middle<'_>) {
             _ => phone.receive(),
         };
         let Ok(answer) = answer else { break };
-        let answer = if request.len() > 1 { middle(&request, answer) } else { Some(answer) };
+        let answer = if request.len() > 1 {
+            middle(&request, answer)
+        } else {
+            Some(answer)
+        };
         match answer {
             Some(answer) => {
                 if lock.send(&answer).is_err() {

@@ -1,12 +1,12 @@
 //! A phone in the same process, as a source of cards.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tapdoor_hce_card::serve::Card;
 use tapdoor_hce_card::{Phone, PhoneLink};
 use tapdoor_link::stop::Stop;
-use tapdoor_link::{FaultPlan, Faulty};
+use tapdoor_link::{CardLink, FaultPlan, Faulty, Limits, LinkError, LinkErrorKind};
 use tapdoor_reader::source::{CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError};
 
 /// A phone that is shared between the source and whoever changes its switches.
@@ -52,6 +52,8 @@ impl Card for SharedPhone {
     }
 }
 
+/// How long the phone may take for an answer, as at the other readers.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const ATR: [u8; 5] = [0x3B, 0x80, 0x80, 0x01, 0x01];
 
 /// A phone that taps again and again.
@@ -80,6 +82,32 @@ impl SimSource {
     }
 }
 
+/// Tells silence from leaving.
+struct Patient<L> {
+    link: L,
+    stop: Stop,
+}
+
+impl<L: CardLink> CardLink for Patient<L> {
+    fn transmit(&mut self, command: &[u8], response: &mut Vec<u8>) -> Result<(), LinkError> {
+        let begun = Instant::now();
+        self.link.transmit(command, response).map_err(|mut e| {
+            if e.kind == LinkErrorKind::CardGone && self.stop.is_stopped() {
+                e.kind = LinkErrorKind::Cancelled;
+                e.detail = "stopped while the phone was silent".into();
+            } else if e.kind == LinkErrorKind::CardGone && begun.elapsed() >= ANSWER_TIMEOUT {
+                e.kind = LinkErrorKind::Timeout;
+                e.detail = format!("no answer within {ANSWER_TIMEOUT:?}");
+            }
+            e
+        })
+    }
+
+    fn limits(&self) -> Limits {
+        self.link.limits()
+    }
+}
+
 impl CardSource for SimSource {
     fn describe(&self) -> ReaderInfo {
         ReaderInfo {
@@ -96,8 +124,12 @@ impl CardSource for SimSource {
         if stop.is_stopped() {
             return Err(SourceError::cancelled("sim"));
         }
-        let link = PhoneLink::new(self.phone.clone());
-        let link: Box<dyn tapdoor_link::CardLink + Send> = if self.plan.is_empty() {
+        self.phone.lock().waited_for(stop, ANSWER_TIMEOUT);
+        let link = Patient {
+            link: PhoneLink::new(self.phone.clone()),
+            stop: stop.clone(),
+        };
+        let link: Box<dyn CardLink + Send> = if self.plan.is_empty() {
             Box::new(link)
         } else {
             Box::new(Faulty::new(link, self.plan.clone()))

@@ -47,7 +47,7 @@ pub fn run(args: &DemoArgs, out: &mut Out) -> Outcome {
         out.text("\nThe first scene, from its tape:\n")?;
         drawn(bytes)?;
     }
-    let summary = json!({"event": "summary", "scenarios": scenarios.iter().map(|s| value(s)).collect::<Vec<_>>(), "ok": ok});
+    let summary = json!({"event": "summary", "scenarios": scenarios.iter().map(value).collect::<Vec<_>>(), "ok": ok});
     out.event(&summary, || {
         if ok {
             format!("\n{} {} scenes, each ended as it should.", paint(GOOD, "ok"), scenarios.len())

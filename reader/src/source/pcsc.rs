@@ -839,7 +839,7 @@ impl Watched {
     /// One exchange, within the time for an answer.
     fn exchange(&mut self, job: Exchange) -> Result<Exchange, LinkError> {
         let fail = |kind, detail: &str| Err(LinkError::new(kind, LAYER, detail));
-        if !self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok()) {
+        if self.jobs.as_ref().is_none_or(|jobs| jobs.send(job).is_err()) {
             return fail(LinkErrorKind::CardGone, "the session has ended");
         }
         let mut left = self.timeout;
