@@ -5,8 +5,8 @@ mod common;
 
 use common::*;
 use proptest::prelude::*;
-use tapdoor_chip::personalise::Secret;
 use tapdoor_chip::kind::{LifeCycle, privilege};
+use tapdoor_chip::personalise::Secret;
 use tapdoor_chip::{Application, Chip, Personalisation, TestSubscriber};
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::aka::Algorithm;
