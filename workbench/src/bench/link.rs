@@ -8,6 +8,7 @@ use tapdoor_captures::{Header, SharedTape, TapeWriter};
 use tapdoor_link::stop::Stop;
 use tapdoor_link::{CardLink, Recorder, RelayGuard, Timed};
 use tapdoor_reader::CardSource;
+use tapdoor_reader::source::pcsc::{ANSWER_TIMEOUT, PcscSource};
 
 use super::{BenchError, bare_pcsc, median};
 
@@ -28,43 +29,46 @@ pub struct LinkCost {
     pub bare_per_second: f64,
     /// The first by the second, median of the rounds' ratios.
     pub ratio: f64,
+    /// Of our link as the lock uses it: the same, and each answer is waited for on a thread of its own, so that a silent card cannot hold the lock.
+    pub deadline_per_second: f64,
+    /// That by the bare loop, median of the rounds' ratios.
+    pub deadline_ratio: f64,
 }
 
-/// Measures both, interleaved.
+/// Measures all three, interleaved.
 ///
 /// # Errors
 /// [`BenchError`].
-pub fn measure(source: &mut dyn CardSource, apdus: u32, folder: &Path, stop: &Stop) -> Result<LinkCost, BenchError> {
+pub fn measure(source: &mut PcscSource, apdus: u32, folder: &Path, stop: &Stop) -> Result<LinkCost, BenchError> {
     let reader = source.describe().name;
-    let (mut ours, mut bare, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    // Direct, bare, with deadline: times of the rounds.
+    let mut times: [Vec<f64>; 3] = Default::default();
+    // The first round warms up and is not counted; after that each begins with another one.
     for round in 0..=ROUNDS {
-        // The first round warms up and is not counted; after that each begins with the other one.
-        let bare_time = |first: bool| {
-            if first == (round % 2 == 0) {
-                Some(bare_pcsc::run(&reader, &COMMAND, apdus))
+        for turn in 0..3 {
+            let which = (round + turn) % 3;
+            let time = if which == 1 {
+                bare_pcsc::run(&reader, &COMMAND, apdus)?
             } else {
-                None
+                source.set_answer_timeout((which == 2).then_some(ANSWER_TIMEOUT));
+                recorded(source, apdus, &folder.join(format!("bench-{round}-{which}.tape")), stop)?
+            };
+            if round > 0 {
+                times[which].push(time.as_secs_f64());
             }
-        };
-        let before = bare_time(true);
-        let our_time = recorded(source, apdus, &folder.join(format!("bench-{round}.tape")), stop)?;
-        let bare_time = match before.or_else(|| bare_time(false)) {
-            Some(time) => time?,
-            None => continue,
-        };
-        if round > 0 {
-            let per_second = |time: Duration| f64::from(apdus) / time.as_secs_f64();
-            ours.push(per_second(our_time));
-            bare.push(per_second(bare_time));
-            ratios.push(bare_time.as_secs_f64() / our_time.as_secs_f64());
         }
     }
+    let [direct, bare, deadline] = &times;
+    let per_second = |times: &[f64]| median(&mut times.iter().map(|time| f64::from(apdus) / time).collect::<Vec<_>>());
+    let ratio = |ours: &[f64]| median(&mut ours.iter().zip(bare).map(|(ours, bare)| bare / ours).collect::<Vec<_>>());
     Ok(LinkCost {
         reader,
         apdus,
-        per_second: median(&mut ours),
-        bare_per_second: median(&mut bare),
-        ratio: median(&mut ratios),
+        per_second: per_second(direct),
+        bare_per_second: per_second(bare),
+        ratio: ratio(direct),
+        deadline_per_second: per_second(deadline),
+        deadline_ratio: ratio(deadline),
     })
 }
 
