@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io;
 
+use tapdoor_chip::{ChipError, StoreError};
 use tapdoor_config::ConfigError;
 use tapdoor_reader::SourceError;
 use tapdoor_reader::source::SourceErrorKind;
@@ -71,14 +72,20 @@ impl From<OpenError> for Failure {
             OpenError::Source(error) => error.into(),
             OpenError::Config(error) => error.into(),
             OpenError::Tape(error) => Self::new(INPUT, error),
-            OpenError::Chip(error) => Self::new(USAGE, error),
+            OpenError::Chip(error) => error.into(),
             OpenError::Random(error) => Self::new(DEVICE, error),
         }
     }
 }
 
-impl From<tapdoor_chip::ChipError> for Failure {
-    fn from(error: tapdoor_chip::ChipError) -> Self {
-        Self::new(USAGE, error)
+impl From<ChipError> for Failure {
+    fn from(error: ChipError) -> Self {
+        let code = match &error {
+            ChipError::Store(StoreError::Damaged { .. } | StoreError::Foreign { .. } | StoreError::Newer { .. })
+            | ChipError::Parameters(_) => INPUT,
+            ChipError::Store(StoreError::Io { .. }) => DEVICE,
+            _ => USAGE,
+        };
+        Self::new(code, error)
     }
 }
