@@ -215,3 +215,22 @@ impl Lock {
         Ok(Ok(Request { signed, signature }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn requests_round_trip(signed: Vec<u8>, signature: [u8; 64]) {
+            let request = Request { signed, signature };
+            prop_assert_eq!(Request::parse(&request.encode()), Some(request));
+        }
+
+        #[test]
+        fn reading_never_panics(bytes: Vec<u8>) {
+            let _ = Request::parse(&bytes);
+        }
+    }
+}
