@@ -1,7 +1,13 @@
-//! Identifiers of phones and locks (docs/protocol.md section 1).
+//! Identifiers of phones and locks (docs/protocol.md section 1), and the numbers by which networks know them.
 
 use core::fmt;
 use core::str::FromStr;
+
+mod mac;
+mod numbers;
+
+pub use self::mac::{Mac, MacError};
+pub use self::numbers::{Iccid, Imei, Imsi, Msisdn, NumberError, luhn, luhn_holds};
 
 macro_rules! identifier {
     ($(#[$doc:meta])* $name:ident) => {

@@ -25,7 +25,7 @@ pub fn cmac128(key: &[u8; 16], data: &[&[u8]]) -> [u8; 16] {
 }
 
 /// AES-CMAC with an expanded key of any of the three lengths. The schedule is overwritten on drop.
-pub(super) enum Prf {
+pub(crate) enum Prf {
     Aes128(Aes128Enc),
     Aes192(Aes192Enc),
     Aes256(Aes256Enc),
@@ -33,7 +33,7 @@ pub(super) enum Prf {
 
 impl Prf {
     /// `None` unless the key has 16, 24 or 32 bytes.
-    pub(super) fn new(key: &[u8]) -> Option<Self> {
+    pub(crate) fn new(key: &[u8]) -> Option<Self> {
         match key.len() {
             16 => Aes128Enc::new_from_slice(key).ok().map(Self::Aes128),
             24 => Aes192Enc::new_from_slice(key).ok().map(Self::Aes192),
@@ -43,7 +43,7 @@ impl Prf {
     }
 
     /// The MAC of the concatenation of `parts`.
-    pub(super) fn mac<'a>(&self, parts: impl Iterator<Item = &'a [u8]>) -> [u8; 16] {
+    pub(crate) fn mac<'a>(&self, parts: impl Iterator<Item = &'a [u8]>) -> [u8; 16] {
         match self {
             Self::Aes128(cipher) => mac(cipher, parts),
             Self::Aes192(cipher) => mac(cipher, parts),

@@ -19,6 +19,7 @@ mod kdf;
 pub mod sign;
 
 pub use self::ccm::{ccm_open, ccm_open_with, ccm_seal, ccm_seal_with};
+pub(crate) use self::cmac::Prf;
 pub use self::cmac::{cmac, cmac128};
 pub use self::kdf::{CounterLocation, KdfError, kdf_ctr, sp800_108_counter, sp800_108_counter_at, x963_sha256};
 
