@@ -19,6 +19,7 @@
 //! | [`card`] | [`CardLink`], [`Limits`], [`LinkError`] | the seam itself |
 //! | [`complete`] | [`Complete`] | GET RESPONSE after `61xx`, repetition after `6Cxx`, command chaining |
 //! | [`recorder`] | [`Recorder`], [`Observer`] | somebody who is told of every exchange, such as a tape |
+//! | [`attend`] | [`Attended`] | work with a card that may fall silent for ever |
 //! | [`timing`] | [`Timed`] | how long the card took |
 //! | [`relay_guard`] | [`RelayGuard`] | caps on the time of each answer and of the tap |
 //! | [`fault`] | [`Faulty`], [`FaultPlan`] | faults, on purpose and repeatably |
@@ -26,6 +27,7 @@
 //! | [`script`] | [`Scripted`] | a card that answers a list, for tests |
 //! | [`clock`] | [`Clock`], [`Monotonic`], [`ManualClock`] | time, so that tests need not wait |
 
+pub mod attend;
 pub mod card;
 pub mod clock;
 pub mod complete;
@@ -38,6 +40,7 @@ pub mod stop;
 pub mod timing;
 pub mod vpcd;
 
+pub use attend::{Abandoned, Attended, Attention, attend};
 pub use card::{CardLink, Limits, LinkError, LinkErrorKind};
 pub use clock::{Clock, ManualClock, Monotonic};
 pub use complete::Complete;

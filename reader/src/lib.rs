@@ -18,6 +18,7 @@ pub mod control;
 pub mod door;
 pub mod feedback;
 pub mod lock;
+pub mod own_chip;
 pub mod policy;
 pub mod source;
 pub mod tap;

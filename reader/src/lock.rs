@@ -1,35 +1,43 @@
 //! The loop of a lock: wait for a card, tap, door, CONTROL FLOW, feedback, wait for removal. Never stuck, whatever the card does.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tapdoor_captures::{Event, Layer, SharedTape};
 use tapdoor_chip::{Chip, ChipError, ChipLink, SqliteStore, StoreError};
 use tapdoor_link::stop::Stop;
-use tapdoor_link::{CardLink, Recorder};
+use tapdoor_link::{Abandoned, Attended, Attention, CardLink, Exchange, Observer, Recorder, attend};
 use tapdoor_protocol::door::Reason;
 
 use crate::config::LockConfig;
 use crate::control::Control;
 use crate::door::Door;
 use crate::feedback;
+use crate::own_chip::{OwnChip, SharedChip};
 use crate::policy::Delays;
-use crate::source::{CardSource, SourceError, SourceErrorKind};
+use crate::source::{ANSWER_TIMEOUT, CardSource, SourceError, SourceErrorKind};
 use crate::tap::{self, Tap, TapVerdict};
 
 /// A card that was reset by somebody else is tried once more from the start.
 const RETRIES: u32 = 1;
 
-/// The phone of a tap, recorded if there is a tape.
-type Phone<'a> = Recorder<&'a mut (dyn CardLink + Send), Option<SharedTape>>;
+/// How long an answer is waited for. A source that watches the time itself knows more about what happened, so it goes first.
+const PATIENCE: Duration = ANSWER_TIMEOUT.saturating_add(Duration::from_millis(500));
 
 /// A lock: its configuration, its chip, its door.
 pub struct Lock {
-    config: LockConfig,
-    chip: Chip,
+    worker: Worker,
     door: Door,
-    delays: Delays,
-    tape: Option<SharedTape>,
     taps: u64,
+}
+
+/// What a tap needs, for the thread that runs it.
+#[derive(Clone)]
+struct Worker {
+    config: Arc<LockConfig>,
+    chip: SharedChip,
+    delays: Arc<Mutex<Delays>>,
+    tape: Option<SharedTape>,
 }
 
 /// What the loop tells while it runs.
@@ -71,29 +79,31 @@ impl Lock {
         let door = Door::new(config.door.clone());
         let delays = Delays::new(config.max_delay);
         Self {
-            config,
-            chip,
+            worker: Worker {
+                config: Arc::new(config),
+                chip: SharedChip::new(chip),
+                delays: Arc::new(Mutex::new(delays)),
+                tape: None,
+            },
             door,
-            delays,
-            tape: None,
             taps: 0,
         }
     }
 
     /// Records from now on.
     pub fn record(&mut self, tape: SharedTape) {
-        self.tape = Some(tape);
+        self.worker.tape = Some(tape);
     }
 
     /// The configuration.
     #[must_use]
     pub fn config(&self) -> &LockConfig {
-        &self.config
+        &self.worker.config
     }
 
     /// Why the lock's chip could not store something, if that happened.
     pub fn take_store_failure(&mut self) -> Option<StoreError> {
-        self.chip.take_failure()
+        self.worker.chip.lock().take_failure()
     }
 
     /// Waits for taps until `observe` says that it is enough (`false`) or somebody stops.
@@ -118,9 +128,13 @@ impl Lock {
                 Err(error) => return Err(error),
             };
             let is_acr122 = source.describe().is_acr122;
-            let mut link = session.link;
-            let mut phone = self.recorded(link.as_mut());
-            let tap = self.authenticate(&mut phone, stop);
+            let (worker, number, stopped) = (self.worker.clone(), self.taps + 1, stop.clone());
+            let begun = Instant::now();
+            let work = move |link: &mut Attended<_>| worker.authenticate(link, number, &stopped);
+            let (link, tap) = match attend(session.link, PATIENCE, stop, work) {
+                Ok((link, tap)) => (Some(link), tap),
+                Err(abandoned) => (None, self.worker.abandoned(&abandoned, number, begun)),
+            };
             if tap.reset && tries < RETRIES {
                 // Somebody else reset the card: the same tap once more, from a clean start.
                 tries += 1;
@@ -130,22 +144,21 @@ impl Lock {
             if stop.is_stopped() && tap.verdict == TapVerdict::Error {
                 return Err(SourceError::cancelled("lock"));
             }
-            self.taps += 1;
+            self.taps = number;
             self.open(&tap, &mut |text| {
                 observe(LockEvent::Trouble(text));
             });
-            let go_on = observe(LockEvent::Tap {
-                number: self.taps,
-                tap: &tap,
-            });
-            self.tell(&mut phone, &tap, is_acr122);
-            if let Some(error) = self.tape.as_ref().and_then(|tape| tape.lock().take_error()) {
+            let go_on = observe(LockEvent::Tap { number, tap: &tap });
+            if let Some(link) = link {
+                let worker = self.worker.clone();
+                // Best effort: a phone that is silent now is let go.
+                let _ = attend(link, PATIENCE, stop, move |link| worker.tell(link, &tap, is_acr122));
+            }
+            if let Some(error) = self.worker.tape.as_ref().and_then(|tape| tape.lock().take_error()) {
                 observe(LockEvent::Trouble(&format!(
                     "the tape cannot be written: {error}; the taps go on without it"
                 )));
             }
-            drop(phone);
-            drop(link);
             if !go_on {
                 return Ok(());
             }
@@ -153,70 +166,48 @@ impl Lock {
         }
     }
 
-    /// One tap on a card that is held: verdict, door, CONTROL FLOW, feedback.
+    /// One tap on a card that is held: verdict, door, CONTROL FLOW, feedback. For links that always come back.
     pub fn tap_on(&mut self, link: &mut (dyn CardLink + Send), stop: &Stop, is_acr122: bool, trouble: &mut dyn FnMut(&str)) -> Tap {
-        let mut phone = self.recorded(link);
-        let tap = self.authenticate(&mut phone, stop);
+        let mut phone = Attended::unwatched(link);
+        let tap = self.worker.authenticate(&mut phone, self.taps + 1, stop);
         self.taps += 1;
         self.open(&tap, trouble);
-        self.tell(&mut phone, &tap, is_acr122);
+        self.worker.tell(&mut phone, &tap, is_acr122);
         tap
-    }
-
-    fn recorded<'a>(&self, link: &'a mut (dyn CardLink + Send)) -> Phone<'a> {
-        let epoch = self.tape.as_ref().map_or_else(Instant::now, |tape| tape.lock().epoch());
-        Recorder::new(link, self.tape.clone(), epoch)
-    }
-
-    /// From the first SELECT to the verdict.
-    fn authenticate(&mut self, phone: &mut Phone<'_>, stop: &Stop) -> Tap {
-        if let Some(tape) = &self.tape {
-            tape.lock().tap(self.taps + 1);
-        }
-        let delays = &self.delays;
-        let mut pause = |phone| {
-            let left = delays.left(phone, Instant::now());
-            left.is_zero() || !stop.sleep(left)
-        };
-        let epoch = self.tape.as_ref().map_or_else(Instant::now, |tape| tape.lock().epoch());
-        let chip = Recorder::new(ChipLink::new(&mut self.chip), self.tape.as_ref().map(|t| t.on(Layer::Chip)), epoch);
-        tap::run(&self.config, &mut Control::new(chip), phone, now(), &mut pause)
     }
 
     /// The verdict is carried out: delays, door, tape.
     fn open(&mut self, tap: &Tap, trouble: &mut dyn FnMut(&str)) {
         match (tap.phone, tap.verdict, tap.reason) {
-            (Some(id), TapVerdict::Open, _) => self.delays.succeeded(id),
-            (Some(id), TapVerdict::Refused, Some(Reason::WrongKey | Reason::ResyncFailed)) => self.delays.failed(id, Instant::now()),
+            (Some(id), TapVerdict::Open, _) => self.worker.delays().succeeded(id),
+            (Some(id), TapVerdict::Refused, Some(Reason::WrongKey | Reason::ResyncFailed)) => {
+                self.worker.delays().failed(id, Instant::now());
+            }
             _ => {}
         }
         if let Err(error) = self.door.apply(self.taps, tap, &time()) {
             trouble(&format!("door: {error}"));
         }
-        if let Some(error) = self.chip.take_failure() {
+        if let Some(error) = self.take_store_failure() {
             trouble(&error.to_string());
         }
         self.note(tap);
     }
 
-    /// Best effort: the door has moved, and nothing here changes that.
-    fn tell(&self, phone: &mut Phone<'_>, tap: &Tap, is_acr122: bool) {
-        if let Some(command) = &tap.control_flow {
-            let mut answer = Vec::with_capacity(8);
-            let _ = phone.transmit(command, &mut answer);
-        }
-        if self.config.feedback && is_acr122 && tap.reason != Some(Reason::Torn) {
-            feedback::show(*phone.inner_mut(), tap.verdict);
-        }
-    }
-
     /// The authentication alone, at a clock of the caller's: no door, no CONTROL FLOW, no record. For simulations and measurements.
     pub fn tap_at(&mut self, phone: &mut dyn CardLink, clock: u32, pause: &mut tap::Pause<'_>) -> Tap {
-        tap::run(&self.config, &mut Control::new(ChipLink::new(&mut self.chip)), phone, clock, pause)
+        let mut chip = self.worker.chip.lock();
+        tap::run(
+            &self.worker.config,
+            &mut Control::new(ChipLink::new(&mut chip)),
+            phone,
+            clock,
+            pause,
+        )
     }
 
     fn note(&self, tap: &Tap) {
-        let Some(tape) = &self.tape else { return };
+        let Some(tape) = &self.worker.tape else { return };
         let mut tape = tape.lock();
         let mut event = Event::new(tape.now(), Layer::Lock)
             .tap(self.taps)
@@ -231,6 +222,83 @@ impl Lock {
             event = event.with("warning", &warning.to_string());
         }
         tape.event(&event);
+    }
+}
+
+impl Worker {
+    fn delays(&self) -> MutexGuard<'_, Delays> {
+        self.delays.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn epoch(&self) -> Instant {
+        self.tape.as_ref().map_or_else(Instant::now, |tape| tape.lock().epoch())
+    }
+
+    /// What is sent on this is recorded, as long as somebody waits for the answer.
+    fn recorded<'a, L: CardLink>(&self, link: &'a mut Attended<L>) -> Recorder<&'a mut Attended<L>, Option<Attentive>> {
+        let attention = link.attention();
+        let observer = self.tape.clone().map(|tape| Attentive { tape, attention });
+        Recorder::new(link, observer, self.epoch())
+    }
+
+    /// From the first SELECT to the verdict.
+    fn authenticate<L: CardLink>(&self, link: &mut Attended<L>, number: u64, stop: &Stop) -> Tap {
+        if let Some(tape) = &self.tape {
+            tape.lock().tap(number);
+        }
+        let mut pause = |phone| {
+            let left = self.delays().left(phone, Instant::now());
+            left.is_zero() || !stop.sleep(left)
+        };
+        let chip = OwnChip::new(&self.chip, link.attention());
+        let chip = Recorder::new(chip, self.tape.as_ref().map(|t| t.on(Layer::Chip)), self.epoch());
+        tap::run(&self.config, &mut Control::new(chip), self.recorded(link), now(), &mut pause)
+    }
+
+    /// A tap whose card fell silent for ever.
+    fn abandoned(&self, abandoned: &Abandoned, number: u64, begun: Instant) -> Tap {
+        if let Some(tape) = &self.tape
+            && !abandoned.command.is_empty()
+        {
+            let mut tape = tape.lock();
+            let epoch = tape.epoch();
+            tape.tap(number);
+            tape.exchange_on(
+                &Layer::Apdu,
+                &Exchange {
+                    start: abandoned.since.saturating_duration_since(epoch),
+                    end: epoch.elapsed(),
+                    command: &abandoned.command,
+                    result: Err(&abandoned.error),
+                },
+            );
+        }
+        Tap::abandoned(abandoned, begun.elapsed())
+    }
+
+    /// Best effort: the door has moved, and nothing here changes that.
+    fn tell<L: CardLink>(&self, link: &mut Attended<L>, tap: &Tap, is_acr122: bool) {
+        if let Some(command) = &tap.control_flow {
+            let mut answer = Vec::with_capacity(8);
+            let _ = self.recorded(link).transmit(command, &mut answer);
+        }
+        if self.config.feedback && is_acr122 && tap.reason != Some(Reason::Torn) {
+            feedback::show(link, tap.verdict);
+        }
+    }
+}
+
+/// Keeps answers that come too late off the tape: it is at another tap by then.
+struct Attentive {
+    tape: SharedTape,
+    attention: Attention,
+}
+
+impl Observer for Attentive {
+    fn exchange(&mut self, exchange: &Exchange<'_>) {
+        if !self.attention.is_abandoned() {
+            self.tape.exchange(exchange);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tapdoor_link::relay_guard::Warning;
-use tapdoor_link::{CardLink, Complete, Limits, LinkError, LinkErrorKind, RelayGuard, Timed};
+use tapdoor_link::{Abandoned, CardLink, Complete, Limits, LinkError, LinkErrorKind, RelayGuard, Timed};
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::apdu::{Command, Response};
 use tapdoor_protocol::door::{ControlFlow, LockStep, Outcome, Reason, Verdict, ins};
@@ -71,6 +71,30 @@ pub struct Tap {
     pub control_flow: Option<Vec<u8>>,
     /// Whether something reset the card: the tap may be tried once more.
     pub reset: bool,
+}
+
+impl Tap {
+    /// A tap whose card fell silent for ever, `total` after it began.
+    pub(crate) fn abandoned(abandoned: &Abandoned, total: Duration) -> Self {
+        Self {
+            verdict: TapVerdict::Error,
+            method: None,
+            phone: None,
+            reason: Some(match abandoned.error.kind {
+                LinkErrorKind::Timeout => Reason::Timeout,
+                _ => Reason::CardError,
+            }),
+            detail: abandoned.error.to_string(),
+            apdus: abandoned.exchanges,
+            total,
+            select: Duration::ZERO,
+            authenticate: Duration::ZERO,
+            slowest: abandoned.since.elapsed(),
+            warnings: Vec::new(),
+            control_flow: None,
+            reset: false,
+        }
+    }
 }
 
 /// Asked when a recognised phone is about to be challenged: waits as the policy says, `false` to give up (somebody asked to stop).

@@ -7,7 +7,7 @@ use tapdoor_hce_card::serve::Card;
 use tapdoor_hce_card::{Phone, PhoneLink};
 use tapdoor_link::stop::Stop;
 use tapdoor_link::{CardLink, FaultPlan, Faulty, Limits, LinkError, LinkErrorKind};
-use tapdoor_reader::source::{CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError};
+use tapdoor_reader::source::{ANSWER_TIMEOUT, CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError};
 
 /// A phone that is shared between the source and whoever changes its switches.
 #[derive(Clone)]
@@ -52,8 +52,6 @@ impl Card for SharedPhone {
     }
 }
 
-/// How long the phone may take for an answer, as at the other readers.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const ATR: [u8; 5] = [0x3B, 0x80, 0x80, 0x01, 0x01];
 
 /// A phone that taps again and again.

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tapdoor_link::stop::Stop;
-use tapdoor_link::{CardLink, LinkErrorKind, Recorder};
+use tapdoor_link::{Attended, CardLink, LinkError, LinkErrorKind, Recorder, attend};
 use tapdoor_protocol::apdu::Response;
 use tapdoor_protocol::status::StatusWord;
+use tapdoor_reader::source::ANSWER_TIMEOUT;
 
 use super::{Outcome, ready, tape};
 use crate::args::ApduArgs;
@@ -55,22 +56,28 @@ pub fn run(args: &ApduArgs, out: &mut Out, stop: &Stop) -> Outcome {
     };
     let epoch = recorded.as_ref().map_or_else(Instant::now, |t| t.lock().epoch());
     let mut link = Recorder::new(session.link, recorded, epoch);
-    let mut response = Vec::with_capacity(300);
     let mut matched = true;
     for command in &apdus {
         if stop.is_stopped() {
             return Ok(INTERRUPTED);
         }
-        let started = Instant::now();
-        link.transmit(command, &mut response).map_err(|e| {
+        let failed = |e: LinkError| {
             let code = match e.kind {
                 LinkErrorKind::TooLong => USAGE,
                 LinkErrorKind::Cancelled => INTERRUPTED,
                 _ => DEVICE,
             };
             Failure::new(code, e)
-        })?;
-        let time = started.elapsed();
+        };
+        let sent = command.clone();
+        let exchange = move |link: &mut Attended<_>| {
+            let mut response = Vec::with_capacity(300);
+            let started = Instant::now();
+            link.transmit(&sent, &mut response).map(|()| (response, started.elapsed()))
+        };
+        let (back, outcome) = attend(link, ANSWER_TIMEOUT, stop, exchange).map_err(|abandoned| failed(abandoned.error))?;
+        link = back;
+        let (response, time) = outcome.map_err(failed)?;
         let sw = Response::parse(&response).map_err(|e| Failure::new(DEVICE, e))?.sw;
         let ok = patterns.is_empty() || patterns.iter().any(|p| p.matches(sw));
         matched &= ok;

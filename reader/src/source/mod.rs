@@ -5,6 +5,7 @@ pub mod vpcd_listen;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tapdoor_link::card::CardLink;
 use tapdoor_link::stop::Stop;
@@ -69,7 +70,12 @@ pub enum Hold {
     Transaction,
 }
 
+/// How long a card may take for an answer, unless set otherwise.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A card that is there and held. Dropping it ends the hold.
+///
+/// An exchange may last for as long as reader and card please; [`tapdoor_link::attend`] is for those who cannot wait so long.
 pub struct Session {
     /// The way to the card.
     pub link: Box<dyn CardLink + Send>,

@@ -9,13 +9,13 @@ use tapdoor_link::card::{CardLink, Limits, LinkError, LinkErrorKind};
 use tapdoor_link::stop::{Backoff, Stop, StopGuard};
 use tapdoor_link::vpcd::{Frames, GET_ATR, POWER_OFF, POWER_ON, encode};
 
-use super::{CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError, SourceErrorKind, SourceEvent, no_observer};
+use super::{
+    ANSWER_TIMEOUT, CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError, SourceErrorKind, SourceEvent, no_observer,
+};
 
 const LAYER: &str = "vpcd";
 /// How long a card program may take for its ATR.
 const ATR_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a card may take for an answer, unless set otherwise.
-pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a card program may send unasked while it waits to be taken away.
 const MOST_UNASKED: usize = 1 << 20;
 

@@ -25,8 +25,9 @@ fn check(call: &'static str, code: LONG) -> Result<(), BenchError> {
     }
 }
 
-/// Sends `command` `count` times to the card in `reader`, and says how long that took; connecting is not counted.
-pub fn run(reader: &str, command: &[u8], count: u32) -> Result<Duration, BenchError> {
+/// Sends `command` `count` times to the card in `reader`, and says how long that took; connecting is not counted, nor are `warm_up` more
+/// before that.
+pub fn run(reader: &str, command: &[u8], warm_up: u32, count: u32) -> Result<Duration, BenchError> {
     let name = CString::new(reader).map_err(|_| BenchError::Bare {
         call: "reader name",
         code: 0,
@@ -36,13 +37,13 @@ pub fn run(reader: &str, command: &[u8], count: u32) -> Result<Duration, BenchEr
     check("SCardEstablishContext", unsafe {
         SCardEstablishContext(SCARD_SCOPE_SYSTEM, ptr::null(), ptr::null(), &raw mut context)
     })?;
-    let result = with_context(context, &name, command, count);
+    let result = with_context(context, &name, command, warm_up, count);
     // SAFETY: the context was established above and is released once.
     unsafe { SCardReleaseContext(context) };
     result
 }
 
-fn with_context(context: SCARDCONTEXT, name: &CString, command: &[u8], count: u32) -> Result<Duration, BenchError> {
+fn with_context(context: SCARDCONTEXT, name: &CString, command: &[u8], warm_up: u32, count: u32) -> Result<Duration, BenchError> {
     let (mut card, mut protocol): (SCARDHANDLE, DWORD) = (0, 0);
     // SAFETY: the name ends with NUL and outlives the call; handle and protocol are valid places to write to.
     check("SCardConnect", unsafe {
@@ -55,21 +56,24 @@ fn with_context(context: SCARDCONTEXT, name: &CString, command: &[u8], count: u3
             &raw mut protocol,
         )
     })?;
-    let result = with_card(card, protocol, command, count);
+    let result = with_card(card, protocol, command, warm_up, count);
     // SAFETY: the card was connected above and is disconnected once.
     unsafe { SCardDisconnect(card, SCARD_LEAVE_CARD) };
     result
 }
 
-fn with_card(card: SCARDHANDLE, protocol: DWORD, command: &[u8], count: u32) -> Result<Duration, BenchError> {
+fn with_card(card: SCARDHANDLE, protocol: DWORD, command: &[u8], warm_up: u32, count: u32) -> Result<Duration, BenchError> {
     #[allow(clippy::cast_possible_truncation)]
     let request = SCARD_IO_REQUEST {
         dwProtocol: protocol as _,
         cbPciLength: size_of::<SCARD_IO_REQUEST>() as _,
     };
     let mut buffer = vec![0u8; 65_546];
-    let started = Instant::now();
-    for _ in 0..count {
+    let mut started = Instant::now();
+    for n in 0..warm_up + count {
+        if n == warm_up {
+            started = Instant::now();
+        }
         #[allow(clippy::cast_possible_truncation)]
         let (sent, mut received) = (command.len() as DWORD, buffer.len() as DWORD);
         // SAFETY: command and buffer are valid for the lengths given; the I/O request is initialised; no answer header is asked for.
