@@ -121,7 +121,11 @@ async fn begin(server: &Server, from: AdminFrom, chip: &dyn WiredChip) -> Result
     // So that the connection can be used again.
     body(asked).await?;
     let mac = chip.proof(&challenge, &id).ok_or(AgentError::NoKey)?;
-    let proof = format!("Tapdoor-CMAC challenge=\"{}\", mac=\"{}\"", hex::encode(challenge), hex::encode(mac));
+    let proof = format!(
+        "Tapdoor-CMAC challenge=\"{}\", mac=\"{}\"",
+        hex::encode(challenge),
+        hex::encode(mac)
+    );
     let answered = send(post(server, url.clone(), from).header(AUTHORIZATION, proof), &url).await?;
     step(server, answered).await
 }
@@ -203,7 +207,13 @@ mod tests {
     fn challenges() {
         let good = "Tapdoor-CMAC challenge=\"000102030405060708090a0b0c0d0e0f\"";
         assert_eq!(challenge(good), Some([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]));
-        for bad in ["", "Basic realm=\"x\"", "Tapdoor-CMAC", "Tapdoor-CMAC challenge=\"00\"", &good[..good.len() - 1]] {
+        for bad in [
+            "",
+            "Basic realm=\"x\"",
+            "Tapdoor-CMAC",
+            "Tapdoor-CMAC challenge=\"00\"",
+            &good[..good.len() - 1],
+        ] {
             assert_eq!(challenge(bad), None, "{bad}");
         }
     }

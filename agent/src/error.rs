@@ -65,7 +65,10 @@ impl AgentError {
             }
             source = cause.source();
         }
-        Self::Connection { url: url.to_owned(), detail }
+        Self::Connection {
+            url: url.to_owned(),
+            detail,
+        }
     }
 
     /// Whether trying again may help: the connection, a server in trouble, a session that the server forgot.

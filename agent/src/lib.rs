@@ -7,6 +7,7 @@
 //! | [`admin`] | one session: proof, scripts, answers | GlobalPlatform Card Amendment B 3, ETSI TS 102 226 5.2 |
 //! | [`agent`] | sessions without end, each after the loss of the last | |
 //! | [`download`] | a lock's request for an application, and what becomes of it | docs/protocol.md section 9 |
+//! | [`config`] | what lock.toml and phone.toml say about chip and server | |
 //! | [`error`] | what can go wrong, with its cure | |
 //!
 //! This is the one asynchronous part of phone and lock. Both call it from a thread that may block.
@@ -14,6 +15,7 @@
 pub mod admin;
 pub mod agent;
 pub mod chip;
+pub mod config;
 pub mod download;
 pub mod error;
 pub mod server;

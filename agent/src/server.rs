@@ -40,7 +40,11 @@ impl Server {
         };
         let base = Url::parse(url).map_err(|_| bad("write https://HOST:PORT"))?;
         let host = base.host_str().ok_or_else(|| bad("write https://HOST:PORT"))?;
-        let local = host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        let local = host == "localhost"
+            || host
+                .trim_matches(['[', ']'])
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|ip| ip.is_loopback());
         match base.scheme() {
             "https" => {}
             "http" if local => {}
