@@ -31,6 +31,7 @@ pub struct DownloadRequest {
 
 /// What the server tells while it works.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[non_exhaustive]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum DownloadEvent {
     /// The request was good; there is a job.
@@ -49,6 +50,8 @@ pub enum DownloadEvent {
     },
     /// The lock's own chip has the phone's list entry.
     LockUpdated,
+    /// The server has no keys of the lock's chip: its list is kept by hand.
+    LockUnchanged,
     /// The application is there.
     Installed {
         /// Its AID.
@@ -109,7 +112,7 @@ pub fn download(
     request: &DownloadRequest,
     patience: Duration,
     stop: &Stop,
-    observe: &mut (dyn FnMut(&DownloadEvent) + Send),
+    observe: &mut dyn FnMut(&DownloadEvent),
 ) -> Result<(), Refusal> {
     let work = async {
         let asked = ask(server, request, observe);
@@ -132,7 +135,7 @@ pub fn download(
     until_stopped(stop, work)?
 }
 
-async fn ask(server: &Server, request: &DownloadRequest, observe: &mut (dyn FnMut(&DownloadEvent) + Send)) -> Result<(), Refusal> {
+async fn ask(server: &Server, request: &DownloadRequest, observe: &mut dyn FnMut(&DownloadEvent)) -> Result<(), Refusal> {
     let url = server.at("/v1/downloads")?;
     let lost = |e: reqwest::Error| Refusal::Agent(AgentError::connection(url.as_str(), &e));
     let mut response = server.client().post(url.clone()).json(request).send().await.map_err(lost)?;

@@ -126,6 +126,15 @@ pub struct LockArgs {
     /// Try only these methods, in this order (instead of lock.toml's): challenge-response, aka, usim
     #[arg(long, value_name = "METHOD", value_delimiter = ',')]
     pub method: Vec<String>,
+    /// The application management server, instead of lock.toml's: asked when a phone lacks its application
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// PEM of the server's authority, instead of lock.toml's
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Ask no server, whatever lock.toml says
+    #[arg(long, conflicts_with_all = ["server", "ca"])]
+    pub no_server: bool,
     /// Propose time caps from N honest taps
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub calibrate: Option<u64>,

@@ -123,19 +123,21 @@ pub struct Abandoned {
     pub since: Instant,
 }
 
-enum News<T> {
+enum News<T, N> {
     Done(T),
+    /// Something that the worker tells on the way.
+    Told(N),
     Stop,
     /// The worker is gone and has said nothing: it panicked.
     Gone,
 }
 
 /// Says so, whichever way the worker ends.
-struct Farewell<T>(mpsc::SyncSender<News<T>>);
+struct Farewell<T, N>(mpsc::Sender<News<T, N>>);
 
-impl<T> Drop for Farewell<T> {
+impl<T, N> Drop for Farewell<T, N> {
     fn drop(&mut self) {
-        let _ = self.0.try_send(News::Gone);
+        let _ = self.0.send(News::Gone);
     }
 }
 
@@ -151,9 +153,23 @@ where
     T: Send + 'static,
     F: FnOnce(&mut Attended<L>) -> T + Send + 'static,
 {
+    let work = move |link: &mut Attended<L>, _: &dyn Fn(())| work(link);
+    attend_and_hear(link, patience, stop, work, &mut |()| ())
+}
+
+/// The same with work that tells something on the way: `hear` is called with it, on this thread.
+///
+/// # Errors
+/// As [`attend`].
+pub fn attend_and_hear<L, T, N, F>(link: L, patience: Duration, stop: &Stop, work: F, hear: &mut dyn FnMut(N)) -> Result<(L, T), Abandoned>
+where
+    L: CardLink + Send + 'static,
+    T: Send + 'static,
+    N: Send + 'static,
+    F: FnOnce(&mut Attended<L>, &dyn Fn(N)) -> T + Send + 'static,
+{
     let attention = Attention::default();
-    // Room for all that can be said: the worker never waits for somebody who has gone.
-    let (news, inbox) = mpsc::sync_channel(3);
+    let (news, inbox) = mpsc::channel();
     let stopped = news.clone();
     let mut attended = Attended {
         link,
@@ -162,20 +178,23 @@ where
     let begun = Instant::now();
     let worker = move || {
         let news = Farewell(news);
-        let value = work(&mut attended);
-        let _ = news.0.try_send(News::Done((attended.link, value)));
+        let value = work(&mut attended, &|told| {
+            let _ = news.0.send(News::Told(told));
+        });
+        let _ = news.0.send(News::Done((attended.link, value)));
     };
     if let Err(e) = thread::Builder::new().name("card".to_owned()).spawn(worker) {
         let error = LinkError::new(LinkErrorKind::Reader, LAYER, format!("no thread for the card: {e}"));
         return Err(abandon(&attention, error, begun));
     }
     let _wake = stop.on_stop(move || {
-        let _ = stopped.try_send(News::Stop);
+        let _ = stopped.send(News::Stop);
     });
     let (mut patience, mut from, mut left) = (patience, begun, patience);
     loop {
         match inbox.recv_timeout(left) {
             Ok(News::Done(done)) => return Ok(done),
+            Ok(News::Told(told)) => hear(told),
             Ok(News::Stop) => {
                 (patience, from) = (patience.min(LAST_ANSWER), Instant::now());
                 left = patience;

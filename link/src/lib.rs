@@ -40,7 +40,7 @@ pub mod stop;
 pub mod timing;
 pub mod vpcd;
 
-pub use attend::{Abandoned, Attended, Attention, attend};
+pub use attend::{Abandoned, Attended, Attention, attend, attend_and_hear};
 pub use card::{CardLink, Limits, LinkError, LinkErrorKind};
 pub use clock::{Clock, ManualClock, Monotonic};
 pub use complete::Complete;

@@ -4,7 +4,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::apdu::{Command, Response};
-use crate::door::{BeginData, LockStep, Outcome, Reason, VERSION, ins};
+use crate::door::control_flow::DOWNLOADING;
+use crate::door::{BeginData, Event, LockStep, Outcome, Reason, VERSION, ins};
 use crate::ids::LockId;
 use crate::status::StatusWord;
 use crate::tlv;
@@ -68,19 +69,31 @@ impl Phone {
         out
     }
 
-    /// GET IDENTITY. The answer's data go to `out`.
+    /// GET IDENTITY, and the CONTROL FLOW that says "downloading". The answer's data go to `out`.
     ///
     /// # Errors
     /// The status word to answer with.
-    pub fn process<V: Vault>(&mut self, vault: &mut V, command: &Command<'_>, out: &mut Vec<u8>) -> Result<(), StatusWord> {
+    pub fn process<V: Vault>(
+        &mut self,
+        vault: &mut V,
+        command: &Command<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Event>, StatusWord> {
         if command.cla != 0x80 {
             return Err(StatusWord::CLA_NOT_SUPPORTED);
         }
-        if command.ins != ins::GET_IDENTITY {
+        if !matches!(command.ins, ins::GET_IDENTITY | ins::CONTROL_FLOW) {
             return Err(StatusWord::INS_NOT_SUPPORTED);
         }
         if (command.p1, command.p2) != (0, 0) {
             return Err(StatusWord::INCORRECT_P1_P2);
+        }
+        if command.ins == ins::CONTROL_FLOW {
+            return match command.data {
+                [DOWNLOADING] => Ok(Some(Event::Downloading)),
+                [_] => Err(StatusWord::WRONG_DATA),
+                _ => Err(StatusWord::WRONG_LENGTH),
+            };
         }
         if command.data.len() != 24 {
             return Err(StatusWord::WRONG_LENGTH);
@@ -90,7 +103,7 @@ impl Phone {
         if identity.plain {
             out.push(0x01);
             out.extend(plaintext(vault, agent, identity, command.data, &[])?);
-            return Ok(());
+            return Ok(None);
         }
         let (ephemeral, public) = vault.ephemeral()?;
         let plain = plaintext(vault, agent, identity, command.data, &public);
@@ -99,7 +112,7 @@ impl Phone {
         out.push(0x00);
         out.extend_from_slice(&public);
         out.extend(sealed?);
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use tapdoor_agent::config::{Place, RawChip};
 use tapdoor_chip::personalise::{Secret, SubscriberPart};
 use tapdoor_chip::{Application, ListEntry, Personalisation, TestSubscriber};
 use tapdoor_config::{ConfigError, Field, File, Spanned};
@@ -11,10 +12,11 @@ use tapdoor_link::Mode;
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::aka::Algorithm;
 use tapdoor_protocol::door::REQUIRE_USER;
-use tapdoor_protocol::ids::LockId;
+use tapdoor_protocol::ids::{Iccid, Imsi, LockId, Mac, Msisdn};
 use tapdoor_protocol::vault;
 
 use crate::policy::Caps;
+use crate::updates::Updates;
 
 /// A way to authenticate that this lock tries, in the order of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,6 +90,8 @@ pub struct LockConfig {
     pub feedback: bool,
     /// What the lock's chip is filled with.
     pub personalisation: Personalisation,
+    /// The server, if there is one.
+    pub server: Option<ServerConfig>,
 }
 
 #[derive(Deserialize)]
@@ -107,6 +111,8 @@ struct Raw {
     #[serde(default)]
     feedback: RawFeedback,
     signing_key: Option<Field>,
+    chip: Option<RawChip>,
+    server: Option<RawServer>,
     #[serde(default)]
     phones: Vec<RawPhone>,
     usim: Option<RawUsim>,
@@ -185,8 +191,44 @@ struct RawSubscriber {
 
 const ALGORITHMS: [(&str, Algorithm); 2] = [("milenage", Algorithm::Milenage), ("tuak", Algorithm::Tuak)];
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawServer {
+    url: Option<String>,
+    ca: Option<String>,
+    identifier: Option<RawIdentifier>,
+    k_agent: Option<Field>,
+    wait_ms: Option<Spanned<u64>>,
+    updates: Option<Field>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawIdentifier {
+    mac: Option<Field>,
+    iccid: Option<Field>,
+    imsi: Option<Field>,
+    msisdn: Option<Field>,
+}
+
+/// The application management server, as the lock sees it.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Where it is.
+    pub place: Place,
+    /// What kind of name the lock has there (`mac`, `iccid`, `imsi`, `msisdn`, or `id`), and the name.
+    pub name: (&'static str, String),
+    /// How long a download is waited for.
+    pub wait: Duration,
+    /// When the server may change the lock's own chip.
+    pub updates: Updates,
+}
+
 /// Longest delay after failures that may be configured.
 const MAX_DELAY: u64 = 5000;
+
+/// How long a download is waited for, unless set otherwise.
+const DOWNLOAD_WAIT: Duration = Duration::from_secs(30);
 
 impl LockConfig {
     /// Reads and checks a lock.toml.
@@ -260,12 +302,15 @@ impl LockConfig {
             Application::aka_lock(Aid::AKA_LOCK, id, aids.aka),
             Application::usim_host(Aid::USIM_HOST, id, pin),
         ];
+        let agent = raw.server.as_ref().and_then(|server| server.k_agent.as_ref());
         if let Some(key) = &raw.signing_key {
-            applications.push(Application::request_lock(
-                Aid::REQUEST_LOCK,
-                id,
-                Secret::new(file.key::<32>(key)?.to_vec()),
-            ));
+            let mut request = Application::request_lock(Aid::REQUEST_LOCK, id, Secret::new(file.key::<32>(key)?.to_vec()));
+            if let Some(agent) = agent {
+                request = request.with_agent_key(Secret::new(file.key::<16>(agent)?.to_vec()));
+            }
+            applications.push(request);
+        } else if raw.server.is_some() {
+            return Err(file.error_in_file("a lock with a [server] needs a `signing-key`, by which its chip signs its requests"));
         }
         Ok(Self {
             id,
@@ -293,9 +338,49 @@ impl LockConfig {
                 applications,
                 list,
                 subscribers,
+                card_manager: raw.chip.as_ref().map(|chip| chip.check(file)).transpose()?,
             },
+            server: raw.server.as_ref().map(|server| self::server(file, server, id)).transpose()?,
         })
     }
+}
+
+fn server(file: &File, raw: &RawServer, id: LockId) -> Result<ServerConfig, ConfigError> {
+    let mut names = Vec::new();
+    if let Some(identifier) = &raw.identifier {
+        let kinds = [
+            ("mac", &identifier.mac),
+            ("iccid", &identifier.iccid),
+            ("imsi", &identifier.imsi),
+            ("msisdn", &identifier.msisdn),
+        ];
+        for (kind, field) in kinds {
+            let Some(field) = field else { continue };
+            match kind {
+                "mac" => drop(file.value::<Mac>(field)?),
+                "iccid" => drop(file.value::<Iccid>(field)?),
+                "imsi" => drop(file.value::<Imsi>(field)?),
+                _ => drop(file.value::<Msisdn>(field)?),
+            }
+            if !names.is_empty() {
+                return Err(file.error(&field.span(), "is a second name: a lock has one, mac, iccid, imsi or msisdn"));
+            }
+            names.push((kind, field.get_ref().clone()));
+        }
+    }
+    let wait = match &raw.wait_ms {
+        Some(ms) if !(100..=600_000).contains(ms.get_ref()) => {
+            return Err(file.error(&ms.span(), "must be 100 to 600000 (ten minutes)"));
+        }
+        Some(ms) => Duration::from_millis(*ms.get_ref()),
+        None => DOWNLOAD_WAIT,
+    };
+    Ok(ServerConfig {
+        place: tapdoor_agent::config::place(file, raw.url.as_deref(), raw.ca.as_deref()),
+        name: names.pop().unwrap_or(("id", id.to_string())),
+        wait,
+        updates: raw.updates.as_ref().map_or(Ok(Updates::OnRequest), |field| file.value(field))?,
+    })
 }
 
 fn aid(file: &File, field: &Field) -> Result<Aid, ConfigError> {

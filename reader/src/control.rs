@@ -5,7 +5,8 @@
 use tapdoor_link::{CardLink, Complete, LinkError, LinkErrorKind};
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::apdu::{Command, Response};
-use tapdoor_protocol::door::{BeginData, LockStep, ins};
+use tapdoor_protocol::door::{BeginData, LockStep, Outcome, ins};
+use tapdoor_protocol::identity::Request;
 
 /// The lock's chip, as its control side sees it.
 pub struct Control<L> {
@@ -49,6 +50,26 @@ impl<L: CardLink> Control<L> {
     pub fn next(&mut self, answer: &[u8]) -> Result<LockStep, LinkError> {
         self.send(Command::new(0x80, ins::NEXT, 0x00, 0x00).data(answer).ne(256), "NEXT")?;
         self.step("NEXT")
+    }
+
+    /// REQUEST with the phone's answer to GET IDENTITY, status word included: the signed request, or why there is none.
+    ///
+    /// # Errors
+    /// As [`Control::begin`].
+    pub fn request(&mut self, answer: &[u8]) -> Result<Result<Request, Outcome>, LinkError> {
+        self.send(Command::new(0x80, ins::REQUEST, 0x00, 0x00).data(answer).ne(256), "REQUEST")?;
+        let data = self.response.split_last_chunk::<2>().map_or(&[][..], |(data, _)| data);
+        if let Some(request) = Request::parse(data) {
+            return Ok(Ok(request));
+        }
+        match self.step("REQUEST")? {
+            LockStep::Done(outcome) => Ok(Err(outcome)),
+            LockStep::Transmit { .. } => Err(LinkError::new(
+                LinkErrorKind::Malformed,
+                "chip",
+                "the lock's own chip answers REQUEST with another command",
+            )),
+        }
     }
 
     fn send(&mut self, command: Command<'_>, name: &str) -> Result<(), LinkError> {

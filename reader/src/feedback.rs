@@ -15,6 +15,14 @@ fn command(verdict: TapVerdict) -> [u8; 9] {
     }
 }
 
+/// Both LEDs, which is orange, until the verdict: something is going on. Only to be called for a reader that is an ACR122.
+pub fn show_waiting(link: &mut dyn CardLink) -> bool {
+    let mut response = Vec::with_capacity(8);
+    // P2: final red on, final green on; both masked; no blinking.
+    let command = [0xFF, 0x00, 0x40, 0b0000_1111, 0x04, 0x00, 0x00, 0x00, 0x00];
+    link.transmit(&command, &mut response).is_ok() && matches!(response.as_slice(), [0x90, _])
+}
+
 /// Shows the verdict. Only to be called for a reader that is an ACR122.
 pub fn show(link: &mut dyn CardLink, verdict: TapVerdict) -> bool {
     let mut response = Vec::with_capacity(8);

@@ -16,12 +16,14 @@ pub mod calibrate;
 pub mod config;
 pub mod control;
 pub mod door;
+pub mod download;
 pub mod feedback;
 pub mod lock;
 pub mod own_chip;
 pub mod policy;
 pub mod source;
 pub mod tap;
+pub mod updates;
 
 pub use config::LockConfig;
 pub use control::Control;

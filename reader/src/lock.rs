@@ -3,20 +3,24 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use tapdoor_agent::DownloadEvent;
 use tapdoor_captures::{Event, Layer, SharedTape};
 use tapdoor_chip::{Chip, ChipError, ChipLink, SqliteStore, StoreError};
 use tapdoor_link::stop::Stop;
-use tapdoor_link::{Abandoned, Attended, Attention, CardLink, Exchange, Observer, Recorder, attend};
+use tapdoor_link::{Abandoned, Attended, Attention, CardLink, Exchange, Observer, Recorder, attend, attend_and_hear};
 use tapdoor_protocol::door::Reason;
+use tapdoor_protocol::identity::Request;
 
 use crate::config::LockConfig;
 use crate::control::Control;
 use crate::door::Door;
+use crate::download::Downloads;
 use crate::feedback;
 use crate::own_chip::{OwnChip, SharedChip};
 use crate::policy::Delays;
 use crate::source::{ANSWER_TIMEOUT, CardSource, SourceError, SourceErrorKind};
-use crate::tap::{self, Tap, TapVerdict};
+use crate::tap::{self, Host, Tap, TapVerdict};
+use crate::updates::{Administration, Updates};
 
 /// A card that was reset by somebody else is tried once more from the start.
 const RETRIES: u32 = 1;
@@ -38,6 +42,7 @@ struct Worker {
     chip: SharedChip,
     delays: Arc<Mutex<Delays>>,
     tape: Option<SharedTape>,
+    downloads: Option<Downloads>,
 }
 
 /// What the loop tells while it runs.
@@ -50,6 +55,8 @@ pub enum LockEvent<'a> {
         /// Everything about it.
         tap: &'a Tap,
     },
+    /// How a download goes, during a tap.
+    Download(&'a DownloadEvent),
     /// Something went wrong that does not end the loop.
     Trouble(&'a str),
 }
@@ -84,6 +91,7 @@ impl Lock {
                 chip: SharedChip::new(chip),
                 delays: Arc::new(Mutex::new(delays)),
                 tape: None,
+                downloads: None,
             },
             door,
             taps: 0,
@@ -93,6 +101,20 @@ impl Lock {
     /// Records from now on.
     pub fn record(&mut self, tape: SharedTape) {
         self.worker.tape = Some(tape);
+    }
+
+    /// Asks this server for applications that phones lack, from now on.
+    pub fn download_from(&mut self, downloads: Downloads) {
+        self.worker.downloads = Some(downloads);
+    }
+
+    /// What serves the lock's own chip between taps, for a thread of its own; `None` without a server.
+    #[must_use]
+    pub fn administration(&self) -> Option<Administration> {
+        let (downloads, config) = (self.worker.downloads.as_ref()?, self.config());
+        let updates = config.server.as_ref().map_or(Updates::OnRequest, |server| server.updates);
+        let chip = self.worker.chip.clone();
+        Some(Administration::new(downloads.server().clone(), config.id, chip, updates))
     }
 
     /// The configuration.
@@ -130,8 +152,16 @@ impl Lock {
             let is_acr122 = source.describe().is_acr122;
             let (worker, number, stopped) = (self.worker.clone(), self.taps + 1, stop.clone());
             let begun = Instant::now();
-            let work = move |link: &mut Attended<_>| worker.authenticate(link, number, &stopped);
-            let (link, tap) = match attend(session.link, PATIENCE, stop, work) {
+            // Held here and not by the worker: a tap that is abandoned must not keep the administration waiting for ever.
+            let chip = self.worker.chip.clone();
+            let no_administration = chip.tap();
+            let work = move |link: &mut Attended<_>, tell: &dyn Fn(DownloadEvent)| {
+                worker.authenticate(link, number, &stopped, is_acr122, &|event| tell(event.clone()))
+            };
+            let mut hear = |event: DownloadEvent| {
+                observe(LockEvent::Download(&event));
+            };
+            let (link, tap) = match attend_and_hear(session.link, PATIENCE, stop, work, &mut hear) {
                 Ok((link, tap)) => (Some(link), tap),
                 Err(abandoned) => (None, self.worker.abandoned(&abandoned, number, begun)),
             };
@@ -148,6 +178,7 @@ impl Lock {
             self.open(&tap, &mut |text| {
                 observe(LockEvent::Trouble(text));
             });
+            drop(no_administration);
             let go_on = observe(LockEvent::Tap { number, tap: &tap });
             if let Some(link) = link {
                 let worker = self.worker.clone();
@@ -169,7 +200,7 @@ impl Lock {
     /// One tap on a card that is held: verdict, door, CONTROL FLOW, feedback. For links that always come back.
     pub fn tap_on(&mut self, link: &mut (dyn CardLink + Send), stop: &Stop, is_acr122: bool, trouble: &mut dyn FnMut(&str)) -> Tap {
         let mut phone = Attended::unwatched(link);
-        let tap = self.worker.authenticate(&mut phone, self.taps + 1, stop);
+        let tap = self.worker.authenticate(&mut phone, self.taps + 1, stop, is_acr122, &|_| ());
         self.taps += 1;
         self.open(&tap, trouble);
         self.worker.tell(&mut phone, &tap, is_acr122);
@@ -197,13 +228,8 @@ impl Lock {
     /// The authentication alone, at a clock of the caller's: no door, no CONTROL FLOW, no record. For simulations and measurements.
     pub fn tap_at(&mut self, phone: &mut dyn CardLink, clock: u32, pause: &mut tap::Pause<'_>) -> Tap {
         let mut chip = self.worker.chip.lock();
-        tap::run(
-            &self.worker.config,
-            &mut Control::new(ChipLink::new(&mut chip)),
-            phone,
-            clock,
-            pause,
-        )
+        let host = Host::alone(pause);
+        tap::run(&self.worker.config, &mut Control::new(ChipLink::new(&mut chip)), phone, clock, host)
     }
 
     fn note(&self, tap: &Tap) {
@@ -242,7 +268,14 @@ impl Worker {
     }
 
     /// From the first SELECT to the verdict.
-    fn authenticate<L: CardLink>(&self, link: &mut Attended<L>, number: u64, stop: &Stop) -> Tap {
+    fn authenticate<L: CardLink>(
+        &self,
+        link: &mut Attended<L>,
+        number: u64,
+        stop: &Stop,
+        is_acr122: bool,
+        tell: &dyn Fn(&DownloadEvent),
+    ) -> Tap {
         if let Some(tape) = &self.tape {
             tape.lock().tap(number);
         }
@@ -252,7 +285,26 @@ impl Worker {
         };
         let chip = OwnChip::new(&self.chip, link.attention());
         let chip = Recorder::new(chip, self.tape.as_ref().map(|t| t.on(Layer::Chip)), self.epoch());
-        tap::run(&self.config, &mut Control::new(chip), self.recorded(link), now(), &mut pause)
+        let mut fetch = self.downloads.as_ref().map(|downloads| {
+            move |request: &Request| {
+                self.server_note(number, "asks the server for the application that the phone lacks");
+                downloads.fetch(request, &self.chip, stop, &mut |event| tell(event))
+            }
+        });
+        let host = Host {
+            pause: &mut pause,
+            fetch: fetch.as_mut().map(|fetch| fetch as &mut tap::Fetch<'_>),
+            leds: is_acr122 && self.config.feedback,
+        };
+        tap::run(&self.config, &mut Control::new(chip), self.recorded(link), now(), host)
+    }
+
+    fn server_note(&self, number: u64, text: &str) {
+        if let Some(tape) = &self.tape {
+            let mut tape = tape.lock();
+            let event = Event::new(tape.now(), Layer::Server).tap(number).text(text);
+            tape.event(&event);
+        }
     }
 
     /// A tap whose card fell silent for ever.

@@ -7,19 +7,37 @@ use tapdoor_link::{Attention, CardLink, Limits, LinkError, LinkErrorKind};
 
 /// A chip that several threads use in turn.
 #[derive(Clone)]
-pub struct SharedChip(Arc<Mutex<Chip>>);
+pub struct SharedChip {
+    chip: Arc<Mutex<Chip>>,
+    /// Held by a tap from its first APDU to its verdict.
+    tap: Arc<Mutex<()>>,
+}
 
 impl SharedChip {
     /// Shares a chip.
     #[must_use]
     pub fn new(chip: Chip) -> Self {
-        Self(Arc::new(Mutex::new(chip)))
+        Self {
+            chip: Arc::new(Mutex::new(chip)),
+            tap: Arc::default(),
+        }
     }
 
     /// The chip, for one command or a few that belong together.
     pub fn lock(&self) -> MutexGuard<'_, Chip> {
         // Each command is a transaction: a thread that panicked between two of them left nothing half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.chip.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the administration waiting until the guard is dropped.
+    pub(crate) fn tap(&self) -> MutexGuard<'_, ()> {
+        self.tap.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One command of the administration, when no tap is under way.
+    pub(crate) fn between_taps<T>(&self, command: impl FnOnce(&mut Chip) -> T) -> T {
+        let _no_tap = self.tap();
+        command(&mut self.lock())
     }
 }
 

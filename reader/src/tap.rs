@@ -7,12 +7,14 @@ use tapdoor_link::{Abandoned, CardLink, Complete, Limits, LinkError, LinkErrorKi
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::apdu::{Command, Response};
 use tapdoor_protocol::door::{ControlFlow, LockStep, Outcome, Reason, Verdict, ins};
+use tapdoor_protocol::identity::Request;
 use tapdoor_protocol::ids::PhoneId;
 use tapdoor_protocol::status::StatusWord;
 use tapdoor_protocol::vault;
 
 use crate::config::{LockConfig, Method};
 use crate::control::Control;
+use crate::feedback;
 
 /// A card cannot keep a tap going for longer than this many exchanges. AKA with EF.DIR needs about twenty.
 const MAX_EXCHANGES: u32 = 64;
@@ -71,6 +73,8 @@ pub struct Tap {
     pub control_flow: Option<Vec<u8>>,
     /// Whether something reset the card: the tap may be tried once more.
     pub reset: bool,
+    /// How long the download took, if an application was downloaded during this tap.
+    pub download: Option<Duration>,
 }
 
 impl Tap {
@@ -93,6 +97,40 @@ impl Tap {
             warnings: Vec::new(),
             control_flow: None,
             reset: false,
+            download: None,
+        }
+    }
+}
+
+/// A download that did not come about.
+#[derive(Clone, Debug)]
+pub struct NoDownload {
+    /// As the tap's reason.
+    pub reason: Reason,
+    /// In words.
+    pub detail: String,
+}
+
+/// Has the server install what the phone lacks, on the lock's signed request; when it is there, the tap goes on.
+pub type Fetch<'a> = dyn FnMut(&Request) -> Result<(), NoDownload> + 'a;
+
+/// What a tap asks of the lock around it.
+pub struct Host<'a> {
+    /// See [`Pause`].
+    pub pause: &'a mut Pause<'a>,
+    /// See [`Fetch`]; without it an application that is missing is missing.
+    pub fetch: Option<&'a mut Fetch<'a>>,
+    /// Whether the reader has LEDs that show that something is going on.
+    pub leds: bool,
+}
+
+impl<'a> Host<'a> {
+    /// A lock without a server, at a reader without LEDs.
+    pub fn alone(pause: &'a mut Pause<'a>) -> Self {
+        Self {
+            pause,
+            fetch: None,
+            leds: false,
         }
     }
 }
@@ -110,54 +148,64 @@ struct End {
     reset: bool,
 }
 
+/// Every configured application was answered 6A82.
+struct Missing {
+    /// The identity application answers: it may be one of our phones.
+    ours: bool,
+    detail: &'static str,
+}
+
 struct Session<'a, P, L> {
     config: &'a LockConfig,
     control: &'a mut Control<L>,
     phone: Complete<RelayGuard<Timed<Bounded<P>>>>,
     pause: &'a mut Pause<'a>,
+    waited: Duration,
     clock: u32,
     response: Vec<u8>,
     command: Vec<u8>,
     recognised: Option<PhoneId>,
     select: Duration,
     authenticate: Duration,
+    leds: bool,
+    fetch: Option<&'a mut Fetch<'a>>,
+    download: Option<Duration>,
 }
 
 /// Runs one tap over `phone`, which is held. `clock` is seconds since 1970-01-01 UTC.
-pub fn run<P: CardLink, L: CardLink>(config: &LockConfig, control: &mut Control<L>, phone: P, clock: u32, pause: &mut Pause<'_>) -> Tap {
+pub fn run<'a, P: CardLink, L: CardLink>(config: &'a LockConfig, control: &'a mut Control<L>, phone: P, clock: u32, host: Host<'a>) -> Tap {
     let started = Instant::now();
     let bounded = Bounded {
         link: phone,
         exchanges: 0,
-        started,
+        left: MAX_EXCHANGES,
+        deadline: started + MAX_TIME,
     };
     let guard = RelayGuard::new(Timed::new(bounded))
         .with_caps(config.caps.answer, config.caps.tap)
         .with_mode(config.caps.mode);
-    let mut waited = Duration::ZERO;
-    let mut timed_pause = |phone: PhoneId| {
-        let before = Instant::now();
-        let go_on = pause(phone);
-        waited += before.elapsed();
-        go_on
-    };
     let mut session = Session {
         config,
         control,
         phone: Complete::new(guard),
-        pause: &mut timed_pause,
+        pause: host.pause,
+        waited: Duration::ZERO,
         clock,
         response: Vec::with_capacity(300),
         command: Vec::with_capacity(64),
         recognised: None,
         select: Duration::ZERO,
         authenticate: Duration::ZERO,
+        leds: host.leds,
+        fetch: host.fetch,
+        download: None,
     };
-    let end = session.methods();
+    let end = session.tap();
     let timing = session.phone.inner().inner().timing();
     let warnings = session.phone.inner().warnings().to_vec();
     let apdus = session.phone.inner().inner().inner().exchanges;
     let (recognised, select, authenticate) = (session.recognised, session.select, session.authenticate);
+    let (waited, download) = (session.waited, session.download);
     drop(session);
     Tap {
         verdict: end.verdict,
@@ -173,6 +221,7 @@ pub fn run<P: CardLink, L: CardLink>(config: &LockConfig, control: &mut Control<
         warnings,
         control_flow: end.control_flow,
         reset: end.reset,
+        download,
     }
 }
 
@@ -180,20 +229,30 @@ pub fn run<P: CardLink, L: CardLink>(config: &LockConfig, control: &mut Control<
 struct Bounded<P> {
     link: P,
     exchanges: u32,
-    started: Instant,
+    left: u32,
+    deadline: Instant,
+}
+
+impl<P> Bounded<P> {
+    /// The tap goes on after a download: it has as much before it as at its beginning.
+    fn again(&mut self) {
+        self.left = MAX_EXCHANGES;
+        self.deadline = Instant::now() + MAX_TIME;
+    }
 }
 
 impl<P: CardLink> CardLink for Bounded<P> {
     fn transmit(&mut self, command: &[u8], response: &mut Vec<u8>) -> Result<(), LinkError> {
-        if self.exchanges >= MAX_EXCHANGES {
+        if self.left == 0 {
             let detail = format!("the card keeps the tap going after {MAX_EXCHANGES} exchanges");
             return Err(LinkError::new(LinkErrorKind::Malformed, "tap", detail).during(command));
         }
-        if self.started.elapsed() > MAX_TIME {
+        if Instant::now() > self.deadline {
             let detail = format!("the tap does not come to an end within {} s", MAX_TIME.as_secs());
             return Err(LinkError::new(LinkErrorKind::Timeout, "tap", detail).during(command));
         }
         self.exchanges += 1;
+        self.left -= 1;
         self.link.transmit(command, response)
     }
 
@@ -208,7 +267,61 @@ impl<P: CardLink, L: CardLink> Session<'_, P, L> {
         self.phone.inner().inner().timing().total
     }
 
-    fn methods(&mut self) -> End {
+    /// What is missing is fetched, and then the tap begins afresh, with a full authentication.
+    fn tap(&mut self) -> End {
+        let missing = match self.methods() {
+            Ok(end) => return end,
+            Err(missing) => missing,
+        };
+        let (true, Some(fetch)) = (missing.ours, self.fetch.take()) else {
+            return self.missing(missing.detail);
+        };
+        let begun = Instant::now();
+        match self.download(fetch) {
+            Ok(None) => self.download = Some(begun.elapsed()),
+            Ok(Some(end)) => return end,
+            Err(error) => return Self::failed_anyhow(None, &error),
+        }
+        match self.methods() {
+            Ok(end) => end,
+            Err(_) => {
+                self.missing("the server says that the application was installed, and the phone still has none of the configured ones")
+            }
+        }
+    }
+
+    /// The identity application is selected. `None`: the application is there.
+    fn download(&mut self, fetch: &mut Fetch<'_>) -> Result<Option<End>, LinkError> {
+        let step = self.control.begin(Aid::REQUEST_LOCK, 0, self.clock, &[])?;
+        let LockStep::Transmit { command, .. } = step else {
+            return Ok(Some(self.missing("the lock's own chip does not ask for the phone's identity")));
+        };
+        self.phone.transmit(&command, &mut self.response)?;
+        let request = match self.control.request(&self.response)? {
+            Ok(request) => request,
+            Err(outcome) => return Ok(Some(self.missing(&outcome.evidence))),
+        };
+        // Advice to the phone and to its owner; what becomes of it changes nothing.
+        let _ = self.phone.transmit(&ControlFlow::downloading(), &mut self.response);
+        if self.leds {
+            feedback::show_waiting(&mut self.phone);
+        }
+        self.phone.inner_mut().pause();
+        let outcome = fetch(&request);
+        self.phone.inner_mut().resume();
+        self.phone.inner_mut().inner_mut().inner_mut().again();
+        Ok(outcome.err().map(|no| End {
+            verdict: TapVerdict::Refused,
+            method: None,
+            reason: Some(no.reason),
+            detail: no.detail,
+            control_flow: None,
+            reset: false,
+        }))
+    }
+
+    /// `Err`: the phone has none of the applications.
+    fn methods(&mut self) -> Result<End, Missing> {
         // A refusal by policy of a weaker method does not end the tap: the phone may have a stronger one.
         let mut too_weak: Option<End> = None;
         for &method in &self.config.methods {
@@ -217,17 +330,23 @@ impl<P: CardLink, L: CardLink> Session<'_, P, L> {
                 Ok(Some(end)) if end.reason == Some(Reason::Policy) => {
                     too_weak.get_or_insert(end);
                 }
-                Ok(Some(end)) => return end,
-                Err(error) => return Self::failed(method, &error),
+                Ok(Some(end)) => return Ok(end),
+                Err(error) => return Ok(Self::failed(method, &error)),
             }
         }
         if let Some(end) = too_weak {
-            return end;
+            return Ok(end);
         }
         match self.select(self.config.aids.identity) {
-            Ok(Some(_)) => self.missing("the phone has none of the configured applications; its identity application answers"),
-            Ok(None) => self.missing("none of the configured applications, and no identity application: not one of our phones"),
-            Err(error) => Self::failed_anyhow(None, &error),
+            Ok(Some(sw)) => Err(Missing {
+                ours: sw.is_ok(),
+                detail: "the phone has none of the configured applications; its identity application answers",
+            }),
+            Ok(None) => Err(Missing {
+                ours: false,
+                detail: "none of the configured applications, and no identity application: not one of our phones",
+            }),
+            Err(error) => Ok(Self::failed_anyhow(None, &error)),
         }
     }
 
@@ -309,7 +428,9 @@ impl<P: CardLink, L: CardLink> Session<'_, P, L> {
                         && self.recognised.replace(phone) != Some(phone)
                     {
                         self.phone.inner_mut().pause();
+                        let before = Instant::now();
                         let go_on = (self.pause)(phone);
+                        self.waited += before.elapsed();
                         self.phone.inner_mut().resume();
                         if !go_on {
                             return Err(LinkError::new(

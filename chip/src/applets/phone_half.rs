@@ -43,7 +43,8 @@ impl Applet for Identity {
     }
 
     fn process(&mut self, env: &mut Env<'_>, command: &Command<'_>, out: &mut Vec<u8>) -> Result<(), StatusWord> {
-        self.0.process(&mut env.vault, command, out)
+        env.events.extend(self.0.process(&mut env.vault, command, out)?);
+        Ok(())
     }
 
     fn deselect(&mut self, _env: &mut Env<'_>) {}

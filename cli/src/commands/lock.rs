@@ -1,13 +1,18 @@
 //! `tapdoor lock`.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
-use tapdoor_link::stop::Stop;
+use tapdoor_agent::{AgentEvent, DownloadEvent};
+use tapdoor_link::stop::{Stop, StopGuard};
 use tapdoor_protocol::aka::Algorithm;
 use tapdoor_reader::calibrate::Calibration;
 use tapdoor_reader::config::Method;
+use tapdoor_reader::download::Downloads;
 use tapdoor_reader::{Lock, LockConfig, LockEvent, Tap, TapVerdict};
 
 use super::{Outcome, ready, tape};
@@ -22,6 +27,7 @@ pub fn run(args: &LockArgs, out: &mut Out, stop: &Stop) -> Outcome {
         config.methods = methods(&args.method, &config)?;
     }
     let enough = args.calibrate.or(args.count).or(args.once.then_some(1));
+    let downloads = downloads(args, &mut config)?;
     // A simulated phone taps as fast as it can when taps are counted, and like a person otherwise.
     let pause = if enough.is_some() { Duration::ZERO } else { Duration::from_secs(1) };
     let mut source = args.reader.reader.open(Some(&args.config), pause)?;
@@ -33,6 +39,9 @@ pub fn run(args: &LockArgs, out: &mut Out, stop: &Stop) -> Outcome {
         }
     }));
     let mut lock = Lock::new(config)?;
+    if let Some(downloads) = downloads {
+        lock.download_from(downloads);
+    }
     let info = source.describe();
     if let Some(path) = &args.record {
         lock.record(tape(path, &info, args.show_secrets)?);
@@ -49,12 +58,26 @@ pub fn run(args: &LockArgs, out: &mut Out, stop: &Stop) -> Outcome {
         calibration: Calibration::default(),
         failure: None,
     };
+    let administered = administration(&lock, stop);
+    let mut bar = Bar::new(out);
     let result = lock.run(source.as_mut(), stop, &mut |event| match event {
         LockEvent::Trouble(text) => {
             out.warn(text);
             true
         }
+        LockEvent::Download(event) => {
+            bar.show(event);
+            let told = match event {
+                DownloadEvent::Progress { .. } | DownloadEvent::Other => Ok(()),
+                _ => out.event(&download_value(event), || download_line(event)),
+            };
+            if let Err(error) = told {
+                state.failure = Some(error.into());
+            }
+            true
+        }
         LockEvent::Tap { number, tap } => {
+            bar.clear();
             state.count(tap, args.expect);
             let told = out.event(&value(number, tap, args.show_secrets), || line(number, tap, args.show_secrets));
             if let Err(error) = told {
@@ -65,6 +88,7 @@ pub fn run(args: &LockArgs, out: &mut Out, stop: &Stop) -> Outcome {
             enough.is_none_or(|n| state.taps < n)
         }
     });
+    drop(administered);
     if let Some(failure) = state.failure {
         return Err(failure);
     }
@@ -128,6 +152,127 @@ fn methods(words: &[String], config: &LockConfig) -> Result<Vec<Method>, Failure
     Ok(out)
 }
 
+/// The way to the server, if there is one: the command line's, else lock.toml's.
+fn downloads(args: &LockArgs, config: &mut LockConfig) -> Result<Option<Downloads>, Failure> {
+    if args.no_server {
+        config.server = None;
+    }
+    if let (Some(url), None) = (&args.server, &config.server) {
+        let detail = format!(
+            "{} has no [server], so the lock has no name that a server knows; `tapdoor init` and `tapdoor server add-lock` write one (asked for: {url})",
+            args.config.display()
+        );
+        return Err(Failure::new(USAGE, detail));
+    }
+    let Some(server) = &mut config.server else { return Ok(None) };
+    if let Some(url) = &args.server {
+        server.place.url.clone_from(url);
+    }
+    if let Some(ca) = &args.ca {
+        server.place.ca = Some(ca.clone());
+    }
+    if server.place.url.is_empty() {
+        return Ok(None);
+    }
+    let downloads = Downloads::new(config.id, server).map_err(|e| Failure::new(USAGE, e))?;
+    Ok(Some(downloads))
+}
+
+/// Ends the thread that serves the lock's own chip between taps.
+struct Administered {
+    stop: Stop,
+    thread: Option<thread::JoinHandle<()>>,
+    _with_the_command: StopGuard,
+}
+
+impl Drop for Administered {
+    fn drop(&mut self) {
+        self.stop.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn administration(lock: &Lock, stop: &Stop) -> Option<Administered> {
+    let administration = lock.administration()?;
+    let own = Stop::new();
+    let (ended, running) = (own.clone(), own.clone());
+    let thread = thread::Builder::new().name("updates".to_owned()).spawn(move || {
+        let observe = |event: &AgentEvent| match event {
+            AgentEvent::Connected => eprintln!("the server may change this lock between taps"),
+            AgentEvent::Ran { commands, .. } => eprintln!("the server changed this lock: {commands} commands"),
+            AgentEvent::Lost(error) => eprintln!("{error}; trying again"),
+            _ => {}
+        };
+        if let Err(error) = administration.run(&running, &observe) {
+            eprintln!("{error}; this lock is not changed by the server any more, and goes on as it is");
+        }
+    });
+    Some(Administered {
+        _with_the_command: stop.on_stop(move || ended.stop()),
+        stop: own,
+        thread: thread.ok(),
+    })
+}
+
+/// The progress of a download, for people at a terminal.
+struct Bar(Option<ProgressBar>);
+
+impl Bar {
+    fn new(out: &Out) -> Self {
+        Self((!out.is_json() && std::io::stderr().is_terminal()).then(ProgressBar::hidden))
+    }
+
+    fn show(&mut self, event: &DownloadEvent) {
+        let Some(bar) = &self.0 else { return };
+        if let DownloadEvent::Progress { done, total } = event {
+            if bar.is_hidden() {
+                bar.set_draw_target(ProgressDrawTarget::stderr());
+                if let Ok(style) = ProgressStyle::with_template("  downloading {bar:40} {pos}/{len} commands, {elapsed}") {
+                    bar.set_style(style);
+                }
+            }
+            bar.set_length(*total);
+            bar.set_position(*done);
+        }
+    }
+
+    fn clear(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+            bar.reset();
+        }
+    }
+}
+
+fn download_value(event: &DownloadEvent) -> Value {
+    match event {
+        DownloadEvent::Accepted { job } => json!({"event": "download", "state": "accepted", "job": job}),
+        DownloadEvent::Waiting => json!({"event": "download", "state": "waiting"}),
+        DownloadEvent::Progress { done, total } => json!({"event": "download", "state": "progress", "done": done, "total": total}),
+        DownloadEvent::LockUpdated => json!({"event": "download", "state": "lock-updated"}),
+        DownloadEvent::LockUnchanged => json!({"event": "download", "state": "lock-unchanged"}),
+        DownloadEvent::Installed { application, version, ms } => {
+            json!({"event": "download", "state": "installed", "application": application, "version": version, "server_ms": ms})
+        }
+        DownloadEvent::Failed { code, message } => json!({"event": "download", "state": "failed", "code": code, "detail": message}),
+        _ => json!({"event": "download", "state": "other"}),
+    }
+}
+
+fn download_line(event: &DownloadEvent) -> String {
+    match event {
+        DownloadEvent::Accepted { .. } => "  the phone lacks the application; the server sends it".to_owned(),
+        DownloadEvent::Waiting => "  the phone is not connected to the server yet; waiting".to_owned(),
+        DownloadEvent::LockUpdated => "  this lock has the phone on its list now".to_owned(),
+        DownloadEvent::LockUnchanged => "  the server has no keys of this lock's chip: its list is lock.toml's".to_owned(),
+        DownloadEvent::Installed { application, version, .. } => format!("  application {application} {version} is on the phone"),
+        DownloadEvent::Failed { code, message } => format!("  {}: {message} ({code})", paint(BAD, "no download")),
+        _ => String::new(),
+    }
+}
+
 fn value(number: u64, tap: &Tap, show_secrets: bool) -> Value {
     json!({
         "event": "tap",
@@ -138,8 +283,8 @@ fn value(number: u64, tap: &Tap, show_secrets: bool) -> Value {
         "reason": tap.reason.map(|r| r.name()),
         "detail": tap.detail,
         "apdus": tap.apdus,
-        "ms": {"total": ms(tap.total), "select": ms(tap.select), "authenticate": ms(tap.authenticate)},
-        "downloaded": false,
+        "ms": {"total": ms(tap.total), "select": ms(tap.select), "authenticate": ms(tap.authenticate), "download": tap.download.map(ms)},
+        "downloaded": tap.download.is_some(),
         "warnings": tap.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }
@@ -156,6 +301,9 @@ fn line(number: u64, tap: &Tap, show_secrets: bool) -> String {
     let method = tap.method.map_or("-", |m| m.name());
     let time = format!("{:.1} ms", tap.total.as_secs_f64() * 1e3);
     let mut text = format!("tap {number}: {verdict}  {method}  phone {phone}  {} APDUs  {time}", tap.apdus);
+    if let Some(download) = tap.download {
+        text.push_str(&format!("  application downloaded in {:.0} ms", download.as_secs_f64() * 1e3));
+    }
     if let Some(reason) = tap.reason {
         text.push_str(&format!(
             "\n  {}: {}\n  {}",

@@ -117,6 +117,9 @@ impl Verdict {
     }
 }
 
+/// Code of the plain form that is said to the identity application only: the lock asks the server for the application that the phone lacks.
+pub const DOWNLOADING: u8 = 0x0C;
+
 const ASSOCIATED: &[u8] = b"C";
 
 /// The two forms of CONTROL FLOW.
@@ -128,6 +131,12 @@ impl ControlFlow {
     #[must_use]
     pub fn plain(reason: Reason) -> Vec<u8> {
         Vec::from([0x80, ins::CONTROL_FLOW, 0x00, 0x00, 0x01, reason as u8])
+    }
+
+    /// To the identity application: the lock asks the server for what the phone lacks.
+    #[must_use]
+    pub fn downloading() -> Vec<u8> {
+        Vec::from([0x80, ins::CONTROL_FLOW, 0x00, 0x00, 0x01, DOWNLOADING])
     }
 
     /// The sealed form, under K3, which must not be used again afterwards.

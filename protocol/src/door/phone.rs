@@ -20,6 +20,8 @@ pub enum Event {
     },
     /// The lock's verdict, sealed or plain.
     Verdict(Verdict),
+    /// The lock asks the server for an application that this phone lacks.
+    Downloading,
 }
 
 /// The phone's half of a method.

@@ -204,7 +204,7 @@ mod tests {
         assert_eq!("49015420323751 ".parse::<Imei>(), Err(NumberError::Digit { position: 14 }));
         // 18 digits stand without a check digit; 19 and 20 do not.
         assert!("890010100000000000".parse::<Iccid>().is_ok());
-        assert_eq!("8900101000000000001".parse::<Iccid>(), Err(NumberError::Luhn));
+        assert_eq!("8900101000000000002".parse::<Iccid>(), Err(NumberError::Luhn));
         assert!("001010000000001".parse::<Imsi>().is_ok());
         assert!("00101".parse::<Imsi>().is_err());
         assert_eq!("+4915112345678".parse::<Msisdn>(), "4915112345678".parse());

@@ -12,6 +12,7 @@ use tapdoor_protocol::apdu::Command;
 use tapdoor_protocol::ids::PhoneId;
 use tapdoor_reader::config::{LockConfig, Method};
 use tapdoor_reader::control::Control;
+use tapdoor_reader::tap::Host;
 use tapdoor_reader::{Tap, TapVerdict, lock, tap};
 
 use super::{BenchError, median, thread_cpu};
@@ -101,7 +102,8 @@ impl Pair {
             bytes: 0,
         };
         let mut control = Control::new(ChipLink::new(&mut self.lock));
-        let tap = tap::run(&self.config, &mut control, &mut counted, self.clock, &mut |_| true);
+        let mut pause = |_| true;
+        let tap = tap::run(&self.config, &mut control, &mut counted, self.clock, Host::alone(&mut pause));
         if tap.verdict != TapVerdict::Open {
             return Err(BenchError::Tap(tap.detail));
         }
