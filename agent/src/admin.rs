@@ -25,6 +25,8 @@ use crate::server::{Server, body, refusal};
 
 /// How often a request whose answer was lost is repeated.
 const REPEATS: u32 = 6;
+/// Longest R-APDU that is put together.
+const LONGEST_ANSWER: usize = 65_536;
 /// The pause before the first repetition; it doubles.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -80,14 +82,33 @@ fn run(chip: &dyn WiredChip, script: &[u8], targeted: Option<Aid>) -> Answer {
     let mut commands = 0;
     let body = script::run(script, |command| {
         commands += 1;
-        let mut response = Vec::with_capacity(258);
-        chip.process(command, &mut response);
-        response
+        whole_answer(chip, command)
     });
     Answer {
         status: ScriptStatus::Ok,
         commands,
         body,
+    }
+}
+
+/// An answer comes whole into the script: 61xx is followed by GET RESPONSE here (ETSI TS 102 226 5.2.1).
+fn whole_answer(chip: &dyn WiredChip, command: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::with_capacity(258);
+    let mut part = Vec::with_capacity(258);
+    chip.process(command, &mut part);
+    loop {
+        let more = match part.split_last_chunk::<2>() {
+            Some((data, [0x61, length])) if whole.len() + data.len() <= LONGEST_ANSWER => {
+                whole.extend_from_slice(data);
+                *length
+            }
+            _ => {
+                whole.extend_from_slice(&part);
+                return whole;
+            }
+        };
+        part.clear();
+        chip.process(&[0x00, 0xC0, 0x00, 0x00, more], &mut part);
     }
 }
 
@@ -200,8 +221,37 @@ async fn step(server: &Server, response: Response) -> Result<Step, AgentError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    /// Gives out five bytes, two at a time.
+    struct Parts(std::sync::Mutex<Vec<u8>>);
+
+    impl WiredChip for Parts {
+        fn reset(&self) {}
+
+        fn process(&self, command: &[u8], response: &mut Vec<u8>) {
+            let mut left = self.0.lock().unwrap();
+            assert!(left.len() == 5 || command == [0x00, 0xC0, 0x00, 0x00, u8::try_from(left.len()).unwrap()]);
+            let part = left.len().min(2);
+            response.extend(left.drain(..part));
+            match left.len() {
+                0 => response.extend([0x90, 0x00]),
+                more => response.extend([0x61, u8::try_from(more).unwrap()]),
+            }
+        }
+
+        fn proof(&self, _: &[u8; 16], _: &[u8; 8]) -> Option<[u8; 16]> {
+            None
+        }
+    }
+
+    #[test]
+    fn answers_in_parts_come_whole_into_the_script() {
+        let chip = Parts(std::sync::Mutex::new(vec![1, 2, 3, 4, 5]));
+        assert_eq!(whole_answer(&chip, &[0x80, 0xF2, 0, 0]), [1, 2, 3, 4, 5, 0x90, 0x00]);
+    }
 
     #[test]
     fn challenges() {

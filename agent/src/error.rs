@@ -13,7 +13,7 @@ pub enum AgentError {
         detail: &'static str,
     },
     /// The certificate of the server's authority.
-    #[error("{path}: {detail}; `tapdoor server init` makes one, ca.pem")]
+    #[error("{path}: {detail}; `tapdoor server init` makes one, ca.crt")]
     Authority {
         /// Where it should be.
         path: String,

@@ -5,6 +5,7 @@ use tapdoor_protocol::apdu::Command;
 use tapdoor_protocol::door::Event;
 use tapdoor_protocol::status::StatusWord;
 
+use crate::sandbox::Fault;
 use crate::vault::AppletVault;
 
 /// What the chip lends an applet for one command: keys by reference, records, its own AID.
@@ -39,5 +40,10 @@ pub trait Applet: Send {
     /// Whether SELECT by file identifier or path is this applet's business (a UICC's file system).
     fn has_files(&self) -> bool {
         false
+    }
+
+    /// Why the sandbox stopped the applet since the last call, for the host's log. Built-in applets are never stopped.
+    fn take_fault(&mut self) -> Option<Fault> {
+        None
     }
 }

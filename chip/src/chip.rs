@@ -1,28 +1,27 @@
-//! The chip itself: dispatch of commands to applications (ISO/IEC 7816-4 5.1, 5.3, 11.1; GlobalPlatform Card 6.4).
+//! The chip itself: who gets a command (ISO/IEC 7816-4 5.1, 11.1; GlobalPlatform Card 6.4).
 //!
-//! One command is one transaction: what the application stores is durable before its answer leaves, or the answer is 6F00 and nothing happened.
-//! Answers are cut at 255 bytes for short commands (never 256, which some readers cannot carry) and continued by 61xx and GET RESPONSE.
+//! One command is one transaction: what it stores is durable before its answer leaves, or the answer is 6F00 and nothing happened.
+//!
+//! There are two conversations. The field's talks to the application that is selected and begins anew with every tap; the wired one, the chip's
+//! own host, always talks to the card manager. Neither one's power events touch the other. When the card manager, by either, upgrades,
+//! personalises, locks or deletes the application that is selected in the field, that application is deselected: commands are answered 6985
+//! until the next SELECT.
 
 use tapdoor_protocol::aid::Aid;
-use tapdoor_protocol::apdu::chain::{Assembler, Step};
-use tapdoor_protocol::apdu::{ApduError, Command};
+use tapdoor_protocol::apdu::Command;
 use tapdoor_protocol::door::Event;
+use tapdoor_protocol::globalplatform::registry::life_cycle;
 use tapdoor_protocol::status::StatusWord;
 
-use crate::applet::Env;
-use crate::applets;
-use crate::kind::{Kind, privilege};
-use crate::manager::{Listed, Manager};
+use crate::card::Card;
+use crate::exchange::Exchange;
+use crate::kind::privilege;
+use crate::manager;
 use crate::personalise::{Personalisation, PersonaliseError};
 use crate::random::{OsRandom, RandomSource};
-use crate::registry::{self, Entry};
+use crate::registry::{self, AppId};
+use crate::sandbox::Fault;
 use crate::store::{Store, StoreError};
-use crate::vault::{AppletVault, KeyStore};
-
-/// Longest data of a command chain.
-const CHAIN_LIMIT: usize = 32 * 1024;
-/// Longest part of an answer to a short command.
-const SHORT_PART: usize = 255;
 
 /// Something that happened on the chip, for the program that hosts it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,32 +46,29 @@ pub enum ChipError {
     Parameters(Aid),
 }
 
-/// Who gets the next command.
+/// Who gets the next command from the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Selected {
     Manager,
-    Application(usize),
+    /// An application; it may be gone by now.
+    Application(AppId),
+}
+
+/// The conversation with the field.
+struct Field {
+    selected: Selected,
+    session: manager::Session,
+    events: Vec<ChipEvent>,
+    fault: Option<Fault>,
 }
 
 /// A secure element.
 pub struct Chip {
-    entries: Vec<Entry>,
-    /// Which entries are lock halves and may use the list.
-    lock_halves: Vec<bool>,
-    manager: Manager,
-    keys: KeyStore,
-    store: Box<dyn Store>,
-    selected: Selected,
-    assembler: Assembler,
-    /// The answer being given out, and how much of it is gone.
-    answer: Vec<u8>,
-    given: usize,
-    /// The status word that follows the last part.
-    answer_sw: StatusWord,
-    scratch: Vec<Event>,
-    events: Vec<ChipEvent>,
-    /// Why the last commit failed, for the host's log.
-    failure: Option<StoreError>,
+    card: Card,
+    exchange: Exchange,
+    field: Field,
+    wired_exchange: Exchange,
+    wired: manager::Session,
 }
 
 impl Chip {
@@ -84,7 +80,9 @@ impl Chip {
         Self::open_with(store, Box::new(OsRandom))
     }
 
-    /// Fills the store and starts the chip. What is there already and stays keeps its records (sequence numbers above all).
+    /// Fills the store and starts the chip. What is there already and stays keeps its records (sequence numbers above all), and what was
+    /// downloaded or delivered stays: a downloaded application in place of a personalised one of the same AID, keys that came by PUT KEY in
+    /// place of the personalised ones, and what the server said of a phone in place of its personalised list entry.
     ///
     /// # Errors
     /// [`ChipError`]; nothing has changed then.
@@ -98,295 +96,256 @@ impl Chip {
     ///
     /// # Errors
     /// [`ChipError`].
-    pub fn open_with(mut store: Box<dyn Store>, random: Box<dyn RandomSource>) -> Result<Self, ChipError> {
-        let personalisation = store.personalisation()?;
-        personalisation.check()?;
-        let number = store.number()?;
-        let mut entries = Vec::with_capacity(personalisation.applications.len());
-        let mut lock_halves = Vec::with_capacity(entries.capacity());
-        for a in &personalisation.applications {
-            let applet = applets::make(a.kind, &a.parameters).ok_or(ChipError::Parameters(a.aid))?;
-            lock_halves.push(matches!(
-                a.kind,
-                Kind::ChallengeResponseLock | Kind::AkaLock | Kind::UsimHost | Kind::RequestLock
-            ));
-            entries.push(Entry {
-                aid: a.aid,
-                life_cycle: a.life_cycle,
-                privileges: a.privileges,
-                applet,
-            });
-        }
+    pub fn open_with(store: Box<dyn Store>, random: Box<dyn RandomSource>) -> Result<Self, ChipError> {
         let mut chip = Self {
-            entries,
-            lock_halves,
-            manager: Manager::new(number),
-            keys: KeyStore::new(&personalisation, random),
-            store,
-            selected: Selected::Manager,
-            assembler: Assembler::new(CHAIN_LIMIT),
-            answer: Vec::with_capacity(512),
-            given: 0,
-            answer_sw: StatusWord::OK,
-            scratch: Vec::new(),
-            events: Vec::new(),
-            failure: None,
+            card: Card::start(store, random)?,
+            exchange: Exchange::new(),
+            field: Field {
+                selected: Selected::Manager,
+                session: manager::Session::default(),
+                events: Vec::new(),
+                fault: None,
+            },
+            wired_exchange: Exchange::new(),
+            wired: manager::Session::wired(),
         };
         chip.power_on();
         Ok(chip)
     }
 
-    /// Power on, or reset: no session, the default application is selected.
+    /// Power on, or reset, in the field: no session, the default application is selected. What goes on by the wire goes on.
     pub fn power_on(&mut self) {
         self.power_off();
-        let default = self
-            .entries
-            .iter()
-            .position(|e| e.privileges & privilege::DEFAULT_SELECTED != 0 && e.life_cycle.is_selectable());
-        self.selected = default.map_or(Selected::Manager, Selected::Application);
+        let default = |e: &&registry::Entry| e.privileges & privilege::DEFAULT_SELECTED != 0 && e.life_cycle.is_selectable();
+        if self.card.managed.state < life_cycle::CARD_LOCKED
+            && let Some(entry) = self.card.entries.iter().find(default)
+        {
+            self.field.selected = Selected::Application(entry.id);
+        }
     }
 
-    /// Power off: every session key is wiped, every unfinished answer and chain forgotten.
+    /// Power off in the field: every session key of the applications is wiped, every unfinished answer, chain and load forgotten. What goes on
+    /// by the wire goes on.
     pub fn power_off(&mut self) {
-        for index in 0..self.entries.len() {
-            self.deselect(index);
-        }
-        self.keys.power_off();
-        self.manager.reset();
-        self.assembler = Assembler::new(CHAIN_LIMIT);
-        self.answer.clear();
-        self.given = 0;
-        self.selected = Selected::Manager;
+        let ids: Vec<AppId> = self.card.entries.iter().map(|e| e.id).collect();
+        ids.into_iter().for_each(|id| self.card.deselect(id));
+        self.card.keys.power_off();
+        self.card.scratch.clear();
+        self.exchange.reset();
+        self.field.session = manager::Session::default();
+        self.field.selected = Selected::Manager;
     }
 
     /// What happened since the last call.
     pub fn drain_events(&mut self) -> impl Iterator<Item = ChipEvent> + '_ {
-        self.events.drain(..)
+        self.field.events.drain(..)
     }
 
     /// Why the last answer was 6F00, if it was the store.
     pub fn take_failure(&mut self) -> Option<StoreError> {
-        self.failure.take()
+        self.card.failure.take()
     }
 
-    /// Processes a C-APDU: `response` becomes the R-APDU. Whatever the bytes are, there is an answer and no panic.
-    pub fn process(&mut self, bytes: &[u8], response: &mut Vec<u8>) {
-        response.clear();
-        let sw = match Command::parse(bytes) {
-            Ok(command) => self.command(&command, response),
-            Err(ApduError::Class { .. }) => StatusWord::CLA_NOT_SUPPORTED,
-            Err(_) => StatusWord::WRONG_LENGTH,
+    /// Why the last load was refused, for a log: the status word says less.
+    pub fn take_refusal(&mut self) -> Option<String> {
+        self.card.refusal.take()
+    }
+
+    /// Why a downloaded application was stopped last; its command was answered 6F00.
+    pub fn take_fault(&mut self) -> Option<Fault> {
+        self.field.fault.take()
+    }
+
+    /// How many authentications to the card manager have failed since the last one that did not.
+    #[must_use]
+    pub fn failed_authentications(&self) -> u32 {
+        self.card.managed.failures
+    }
+
+    /// Puts another program behind an application, with the keys, records and privileges that it has: for tests and measurements of programs.
+    /// False when there is no such application.
+    #[doc(hidden)]
+    pub fn replace_program(&mut self, aid: &Aid, applet: Box<dyn crate::applet::Applet>) -> bool {
+        let id = self.card.entries.iter().find(|e| e.aid == *aid).map(|e| e.id);
+        let Some(entry) = id.and_then(|id| self.card.renumber(id)).and_then(|id| self.card.entry_mut(id)) else {
+            return false;
         };
-        response.extend_from_slice(&sw.to_bytes());
+        entry.applet = applet;
+        true
     }
 
-    fn command(&mut self, command: &Command<'_>, response: &mut Vec<u8>) -> StatusWord {
-        if command.channel() != 0 {
-            return StatusWord::CHANNEL_NOT_SUPPORTED;
+    /// Processes a C-APDU from the field: `response` becomes the R-APDU. Whatever the bytes are, there is an answer and no panic.
+    pub fn process(&mut self, bytes: &[u8], response: &mut Vec<u8>) {
+        let Self { card, exchange, field, .. } = self;
+        let secure = field.selected == Selected::Manager && card.managed.is_managed();
+        exchange.run(bytes, response, secure, |command, answer| field.execute(card, command, answer));
+        if field.session.take_rekeyed() {
+            self.reset_wired();
         }
-        if command.secure_messaging() {
-            return StatusWord::SECURE_MESSAGING_NOT_SUPPORTED;
-        }
-        if command.cla == 0x00 && command.ins == 0xC0 && self.assembler.is_idle() {
-            return self.get_response(command, response);
-        }
-        self.answer.clear();
-        self.given = 0;
-        if self.assembler.is_idle() && !command.is_chained() {
-            self.whole(command);
-        } else {
-            match self.assembler.feed(command) {
-                Step::More => return StatusWord::OK,
-                Step::Refused(sw) => return sw,
-                Step::Whole(owned) => self.whole(&owned.as_command()),
+    }
+
+    /// Processes a C-APDU that came by the wire: from the chip's own host (its agent), not from the field. Only the card manager listens
+    /// there, selected or not. Field power events do not touch what goes on here, and the other way round.
+    pub fn process_wired(&mut self, bytes: &[u8], response: &mut Vec<u8>) {
+        let Self {
+            card,
+            wired_exchange: exchange,
+            wired: session,
+            field,
+            ..
+        } = self;
+        let secure = card.managed.is_managed();
+        exchange.run(bytes, response, secure, |command, answer| {
+            match (command.cla, command.ins, command.p1) {
+                (0x00, 0xA4, 0x04) => select_manager(session, card, command, answer),
+                _ => session.process(card, command, answer),
             }
+        });
+        if session.take_rekeyed() {
+            field.session = manager::Session::default();
         }
-        self.part(command.ne, command.extended, response)
     }
 
-    /// Executes a command that is whole: fills `answer` and `answer_sw`.
-    fn whole(&mut self, command: &Command<'_>) {
-        let mut answer = std::mem::take(&mut self.answer);
-        let result = self.route(command, &mut answer);
-        self.answer_sw = match result {
-            Ok(()) => StatusWord::OK,
-            // GET STATUS says "more" with data.
-            Err(StatusWord::MORE_DATA_AVAILABLE) => StatusWord::MORE_DATA_AVAILABLE,
+    /// Ends whatever goes on by the wire: the secure channel, an unfinished load.
+    pub fn reset_wired(&mut self) {
+        self.wired = manager::Session::wired();
+        self.wired_exchange.reset();
+    }
+
+    /// The proof by which this chip's agent shows the server whose chip it is: AES-CMAC(K_agent, "AGENT1" || challenge || id).
+    /// `None` without K_agent. There is no APDU for it, so that no reader can have proofs made.
+    #[must_use]
+    pub fn agent_proof(&mut self, challenge: &[u8; 16], id: &[u8; 8]) -> Option<[u8; 16]> {
+        self.card.agent_proof(challenge, id)
+    }
+}
+
+/// SELECT of the card manager where there is nothing else to select: by full or partial AID, or by none.
+fn select_manager(session: &mut manager::Session, card: &Card, command: &Command<'_>, answer: &mut Vec<u8>) -> StatusWord {
+    if !matches!(command.p2 & 0xF3, 0x00) || !matches!(command.p2 & 0x0C, 0x00 | 0x0C) {
+        return StatusWord::INCORRECT_P1_P2;
+    }
+    match command.data.len() {
+        0 => {}
+        5..=16 if Aid::CARD_MANAGER.as_bytes().starts_with(command.data) => {}
+        1..=16 => return StatusWord::NOT_FOUND,
+        _ => return StatusWord::WRONG_LENGTH,
+    }
+    session.select(card, command.p2 & 0x0C == 0, answer)
+}
+
+impl Field {
+    /// Executes a command that is whole.
+    fn execute(&mut self, card: &mut Card, command: &Command<'_>, answer: &mut Vec<u8>) -> StatusWord {
+        let mut sw = match self.route(card, command, answer) {
+            Ok(sw) => sw,
             Err(sw) => {
                 answer.clear();
                 sw
             }
         };
-        if self.keys.has_changes() {
-            let entries = &self.entries;
-            let changes = self.keys.take_changes(|owner| entries.get(owner).map(|e| e.aid));
-            if let Err(error) = self.store.commit(&changes) {
-                // Nothing was stored, so nothing may be known outside: the session ends here.
-                self.failure = Some(error);
-                answer.clear();
-                self.scratch.clear();
-                self.answer_sw = StatusWord::NO_DIAGNOSIS;
-                if let Selected::Application(index) = self.selected {
-                    self.deselect(index);
-                }
+        if let Some((id, fault)) = card.take_fault() {
+            // What it wanted to store is not stored.
+            card.keys.end_session(id);
+            self.fault = Some(fault);
+        }
+        if let Err(failed) = card.commit_records() {
+            // Nothing was stored, so nothing may be known outside: the session ends here.
+            answer.clear();
+            card.scratch.clear();
+            sw = failed;
+            if let Selected::Application(id) = self.selected {
+                card.deselect(id);
             }
         }
-        if let Selected::Application(index) = self.selected
-            && let Some(entry) = self.entries.get(index)
+        if let Selected::Application(id) = self.selected
+            && let Some(entry) = card.entry(id)
         {
             let aid = entry.aid;
-            self.events.extend(self.scratch.drain(..).map(|event| ChipEvent { aid, event }));
+            self.events.extend(card.scratch.drain(..).map(|event| ChipEvent { aid, event }));
         }
-        self.scratch.clear();
-        self.answer = answer;
+        card.scratch.clear();
+        sw
     }
 
-    fn route(&mut self, command: &Command<'_>, answer: &mut Vec<u8>) -> Result<(), StatusWord> {
+    fn route(&mut self, card: &mut Card, command: &Command<'_>, answer: &mut Vec<u8>) -> Result<StatusWord, StatusWord> {
         if command.cla == 0x00 && command.ins == 0x70 {
             return Err(StatusWord::CHANNEL_NOT_SUPPORTED);
         }
         if command.cla == 0x00 && command.ins == 0xA4 {
             if command.p1 == 0x04 {
-                return self.select(command, answer);
+                return self.select(card, command, answer);
             }
-            let has_files = matches!(self.selected, Selected::Application(i) if self.entries.get(i).is_some_and(|e| e.applet.has_files()));
+            let has_files = matches!(self.selected, Selected::Application(id) if card.entry(id).is_some_and(|e| e.applet.has_files()));
             if !has_files {
                 return Err(StatusWord::INCORRECT_P1_P2);
             }
         }
         match self.selected {
-            Selected::Manager => {
-                let listed: Vec<Listed> = self
-                    .entries
-                    .iter()
-                    .map(|e| Listed {
-                        aid: e.aid,
-                        life_cycle: e.life_cycle,
-                        privileges: e.privileges,
-                    })
-                    .collect();
-                self.manager.process(&listed, command, answer)
-            }
-            Selected::Application(index) => {
-                let (entry, mut env) = self.lend(index).ok_or(StatusWord::CONDITIONS_NOT_SATISFIED)?;
-                entry.process(&mut env, command, answer)
+            Selected::Manager => Ok(self.session.process(card, command, answer)),
+            // A locked card has no applications to talk to.
+            Selected::Application(_) if card.managed.state >= life_cycle::CARD_LOCKED => Err(StatusWord::CONDITIONS_NOT_SATISFIED),
+            Selected::Application(id) => {
+                let (applet, mut env) = card.lend(id).ok_or(StatusWord::CONDITIONS_NOT_SATISFIED)?;
+                applet.process(&mut env, command, answer).map(|()| StatusWord::OK)
             }
         }
     }
 
     /// SELECT by AID, full or partial, first or next.
-    fn select(&mut self, command: &Command<'_>, answer: &mut Vec<u8>) -> Result<(), StatusWord> {
+    fn select(&mut self, card: &mut Card, command: &Command<'_>, answer: &mut Vec<u8>) -> Result<StatusWord, StatusWord> {
         let next = match command.p2 & 0xF3 {
             0x00 => false,
             0x02 => true,
             _ => return Err(StatusWord::INCORRECT_P1_P2),
         };
-        let manager = Aid::CARD_MANAGER;
         match command.data.len() {
-            0 => return self.select_manager(command.p2, answer),
+            0 => return self.select_manager(card, command.p2, answer),
             1..5 => return Err(StatusWord::NOT_FOUND),
             5..=16 => {}
             _ => return Err(StatusWord::WRONG_LENGTH),
         }
         let after = match (next, self.selected) {
-            (true, Selected::Application(index)) => Some(index),
+            (true, Selected::Application(id)) => card.place(id),
             _ => None,
         };
-        match registry::find(&self.entries, command.data, after) {
+        let usable = card.managed.state < life_cycle::CARD_LOCKED;
+        let found = registry::find(&card.entries, command.data, after).filter(|_| usable);
+        match found.and_then(|place| card.entries.get(place)) {
             // A P2 that the application will not take must not cost the current session.
-            Some(index) if !matches!(command.p2 & 0x0C, 0x00 | 0x0C) && !self.entries.get(index).is_some_and(|e| e.applet.has_files()) => {
-                Err(StatusWord::INCORRECT_P1_P2)
-            }
-            Some(index) => {
-                if let Selected::Application(current) = self.selected
-                    && current != index
-                {
-                    self.deselect(current);
-                }
-                self.selected = Selected::Application(index);
-                let (entry, mut env) = self.lend(index).ok_or(StatusWord::NOT_FOUND)?;
-                let result = entry.select(&mut env, command.p2, answer);
+            Some(entry) if !matches!(command.p2 & 0x0C, 0x00 | 0x0C) && !entry.applet.has_files() => Err(StatusWord::INCORRECT_P1_P2),
+            Some(entry) => {
+                let id = entry.id;
+                self.leave(card, Some(id));
+                self.selected = Selected::Application(id);
+                let (applet, mut env) = card.lend(id).ok_or(StatusWord::NOT_FOUND)?;
+                let result = applet.select(&mut env, command.p2, answer);
                 if result.is_err() {
-                    self.deselect(index);
+                    card.deselect(id);
                     self.selected = Selected::Manager;
                 }
-                result
+                result.map(|()| StatusWord::OK)
             }
-            None if !next && manager.as_bytes().starts_with(command.data) => self.select_manager(command.p2, answer),
+            None if !next && Aid::CARD_MANAGER.as_bytes().starts_with(command.data) => self.select_manager(card, command.p2, answer),
             None => Err(StatusWord::NOT_FOUND),
         }
     }
 
-    fn select_manager(&mut self, p2: u8, answer: &mut Vec<u8>) -> Result<(), StatusWord> {
+    /// What is selected is so no longer, unless it is selected again.
+    fn leave(&mut self, card: &mut Card, selecting: Option<AppId>) {
+        match self.selected {
+            Selected::Application(current) if selecting != Some(current) => card.deselect(current),
+            Selected::Application(_) => {}
+            Selected::Manager => self.session = manager::Session::default(),
+        }
+    }
+
+    fn select_manager(&mut self, card: &mut Card, p2: u8, answer: &mut Vec<u8>) -> Result<StatusWord, StatusWord> {
         if !matches!(p2 & 0x0C, 0x00 | 0x0C) {
             return Err(StatusWord::INCORRECT_P1_P2);
         }
-        if let Selected::Application(current) = self.selected {
-            self.deselect(current);
-        }
+        self.leave(card, None);
         self.selected = Selected::Manager;
-        let fci = self.manager.select(&Aid::CARD_MANAGER);
-        if p2 & 0x0C == 0 {
-            answer.extend(fci);
-        }
-        Ok(())
-    }
-
-    /// The applet and what it may use, for one command.
-    fn lend(&mut self, index: usize) -> Option<(&mut dyn crate::applet::Applet, Env<'_>)> {
-        let entry = self.entries.get_mut(index)?;
-        let vault = AppletVault {
-            keys: &mut self.keys,
-            store: self.store.as_mut(),
-            owner: index,
-            aid: entry.aid,
-            may_use_list: self.lock_halves.get(index).copied().unwrap_or(false),
-        };
-        Some((
-            entry.applet.as_mut(),
-            Env {
-                vault,
-                aid: &entry.aid,
-                events: &mut self.scratch,
-            },
-        ))
-    }
-
-    fn deselect(&mut self, index: usize) {
-        if let Some((applet, mut env)) = self.lend(index) {
-            applet.deselect(&mut env);
-        }
-    }
-
-    fn get_response(&mut self, command: &Command<'_>, response: &mut Vec<u8>) -> StatusWord {
-        if (command.p1, command.p2) != (0, 0) {
-            return StatusWord::INCORRECT_P1_P2;
-        }
-        if !command.data.is_empty() {
-            return StatusWord::WRONG_LENGTH;
-        }
-        if self.given >= self.answer.len() {
-            return StatusWord::CONDITIONS_NOT_SATISFIED;
-        }
-        self.part(command.ne, command.extended, response)
-    }
-
-    /// The next part of the answer, and the status word behind it.
-    fn part(&mut self, ne: u32, extended: bool, response: &mut Vec<u8>) -> StatusWord {
-        let rest = self.answer.get(self.given..).unwrap_or(&[]);
-        let most = if extended { usize::MAX } else { SHORT_PART };
-        // Without Le the data come all the same, as phones do it under T=CL.
-        let wanted = if ne == 0 {
-            most
-        } else {
-            usize::try_from(ne).unwrap_or(usize::MAX).min(most)
-        };
-        let part = rest.get(..wanted).unwrap_or(rest);
-        response.extend_from_slice(part);
-        self.given += part.len();
-        match self.answer.len() - self.given {
-            0 => self.answer_sw,
-            left => StatusWord(0x6100 | u16::try_from(left.min(SHORT_PART)).unwrap_or(0xFF)),
-        }
+        Ok(self.session.select(card, p2 & 0x0C == 0, answer))
     }
 }

@@ -46,11 +46,18 @@ impl Kind {
     }
 }
 
+/// Whether an application was made selectable once, be it locked now: then it stands in the place of a personalised one of the same AID.
+pub(crate) fn made_selectable(state: LifeCycle) -> bool {
+    state.0 & 0x04 != 0
+}
+
 /// Life cycle of an application (GlobalPlatform Card table 11-4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LifeCycle(pub u8);
 
 impl LifeCycle {
+    /// Made, but cannot be selected yet.
+    pub const INSTALLED: Self = Self(0x03);
     /// Can be selected.
     pub const SELECTABLE: Self = Self(0x07);
     /// Has its personal data (an application-specific state).

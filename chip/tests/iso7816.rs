@@ -618,7 +618,7 @@ fn get_status_lists_everything_in_both_formats() {
     let mut chip = crowd(45);
     let state = |n: u8| if n == 2 { 0x07 } else { LifeCycle::PERSONALISED.0 };
     let short = |n: u8| [&[9][..], OURS, &[n, state(n), 0]].concat();
-    let long = |n: u8| [&[0xE3, 20, 0x4F, 9][..], OURS, &[n, 0x9F, 0x70, 1, state(n), 0xC5, 3, 0, 0, 0]].concat();
+    let long = |n: u8| [&[0xE3, 18, 0x4F, 9][..], OURS, &[n, 0x9F, 0x70, 1, state(n), 0xC5, 1, 0]].concat();
     for (p2, expected) in [
         (0, (1..=45).flat_map(short).collect::<Vec<u8>>()),
         (2, (1..=45).flat_map(long).collect()),
@@ -656,8 +656,13 @@ fn get_status_lists_everything_in_both_formats() {
     }
     assert_eq!(send(&mut chip, &get_status(0x11, 0, &[])), [0x6A, 0x86]);
     assert_eq!(send(&mut chip, &get_status(0x40, 4, &[])), [0x6A, 0x86]);
-    assert_eq!(send(&mut chip, &[0x80, 0xF2, 0x40, 0, 2, 0x5C, 0, 0]), [0x6A, 0x80]);
-    assert_eq!(send(&mut chip, &[0x80, 0xF2, 0x40, 0, 0]), [0x6A, 0x80]);
+    assert_eq!(send(&mut chip, &[0x80, 0xF2, 0x40, 0, 2, 0x5D, 0, 0]), [0x6A, 0x80]);
+    assert_eq!(send(&mut chip, &[0x80, 0xF2, 0x40, 0, 2, 0x4F, 9, 0]), [0x6A, 0x80]);
+    // Some hosts send no criterion at all, which is one that fits everything.
+    assert_eq!(
+        send(&mut chip, &[0x80, 0xF2, 0x40, 0, 0]),
+        send(&mut chip, &get_status(0x40, 0, &[]))
+    );
     assert_eq!(
         sw(&send(&mut chip, &[0x00, 0xF2, 0x40, 0, 2, 0x4F, 0, 0])),
         0x6D00,

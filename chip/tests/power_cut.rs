@@ -5,17 +5,19 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod common;
+#[path = "common/cut.rs"]
+mod cut;
 #[path = "common/vfs.rs"]
 mod vfs;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use common::*;
+use cut::*;
 use tapdoor_chip::personalise::Secret;
 use tapdoor_chip::store::{Change, Durability};
-use tapdoor_chip::{Application, Chip, Personalisation, SqliteStore, Store, StoreError, TestSubscriber};
+use tapdoor_chip::{Application, Chip, Personalisation, Store, TestSubscriber};
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::aka::profile_u::Profile;
 use tapdoor_protocol::aka::quantities::Subscriber;
@@ -24,253 +26,11 @@ use tapdoor_protocol::door::{BeginData, LockStep, Outcome, Verdict, keys};
 use tapdoor_protocol::ids::PhoneId;
 use vfs::{Dice, Disk, Survivors};
 
-const FILE: &str = "chip.db";
 const IMSI: &str = "001010123456063";
 const PIN: &str = "1234";
 const USIM_KEY: [u8; 32] = [0x5A; 32];
 /// A test USIM's name in the lock's reports.
 const CARD: PhoneId = PhoneId([9; 8]);
-
-/// How a cut leaves the disk, and how often the store checkpoints meanwhile: each cut is tried with all of them.
-const SURVIVORS: [Survivors; 7] = [
-    Survivors::None,
-    Survivors::Prefix(1),
-    Survivors::Prefix(2),
-    Survivors::Torn(1),
-    Survivors::Torn(2),
-    Survivors::Torn(3),
-    Survivors::Torn(4),
-];
-
-/// All that a store holds.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Content {
-    personalisation: Personalisation,
-    records: BTreeMap<(Aid, Vec<u8>), Vec<u8>>,
-}
-
-/// What a store was told to keep: what it said it has kept, and what it was about to when the power went.
-#[derive(Debug, Default)]
-struct Ledger {
-    number: Option<[u8; 8]>,
-    kept: Content,
-    attempted: Option<Content>,
-}
-
-impl Ledger {
-    fn attempt(&mut self, change: impl FnOnce(&mut Content)) {
-        let mut content = self.kept.clone();
-        change(&mut content);
-        self.attempted = Some(content);
-    }
-
-    fn settle<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        if result.is_ok()
-            && let Some(content) = self.attempted.take()
-        {
-            self.kept = content;
-        }
-        result
-    }
-}
-
-/// A store that is watched.
-struct Watched {
-    store: SqliteStore,
-    ledger: Arc<Mutex<Ledger>>,
-}
-
-impl Store for Watched {
-    fn personalisation(&mut self) -> Result<Personalisation, StoreError> {
-        self.store.personalisation()
-    }
-
-    fn personalise(&mut self, personalisation: &Personalisation) -> Result<(), StoreError> {
-        let mut ledger = self.ledger.lock().unwrap();
-        ledger.attempt(|content| {
-            content.personalisation = personalisation.clone();
-            content
-                .records
-                .retain(|(aid, _), _| personalisation.applications.iter().any(|a| a.aid == *aid));
-        });
-        ledger.settle(self.store.personalise(personalisation))
-    }
-
-    fn number(&mut self) -> Result<[u8; 8], StoreError> {
-        let number = self.store.number()?;
-        self.ledger.lock().unwrap().number = Some(number);
-        Ok(number)
-    }
-
-    fn record(&mut self, aid: &Aid, name: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.store.record(aid, name)
-    }
-
-    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
-        let mut ledger = self.ledger.lock().unwrap();
-        ledger.attempt(|content| {
-            for Change::Record { aid, name, value } in changes {
-                content.records.insert((*aid, name.clone()), value.clone());
-            }
-        });
-        ledger.settle(self.store.commit(changes))
-    }
-}
-
-/// How a script opens its stores.
-#[derive(Clone, Copy)]
-struct Mode {
-    durability: Durability,
-    /// Pages after which SQLite moves the log into the file.
-    checkpoint: u32,
-}
-
-const DURABLE: [Mode; 2] = [
-    Mode {
-        durability: Durability::Full,
-        checkpoint: 1000,
-    },
-    Mode {
-        durability: Durability::Full,
-        checkpoint: 3,
-    },
-];
-
-/// `None` when the disk has no power (any more).
-fn open(disk: &Disk, mode: Mode) -> Option<SqliteStore> {
-    let store = disk.connect(FILE).map_err(|e| e.to_string()).and_then(|connection| {
-        connection
-            .pragma_update(None, "wal_autocheckpoint", mode.checkpoint)
-            .map_err(|e| e.to_string())?;
-        let store = SqliteStore::from_connection(connection, Path::new(FILE)).map_err(|e| e.to_string())?;
-        store.set_durability(mode.durability).map_err(|e| e.to_string())?;
-        Ok(store)
-    });
-    match store {
-        Ok(store) => Some(store),
-        Err(_) if !disk.has_power() => None,
-        Err(error) => panic!("the store does not open: {error}"),
-    }
-}
-
-/// What came of a script: what the store was told, and what the script itself saw leave the chip.
-struct Told<T> {
-    ledger: Arc<Mutex<Ledger>>,
-    seen: T,
-}
-
-/// What is done to the chip on a disk; `None` when the power went.
-type Script<T> = fn(&Disk, Mode, Arc<Mutex<Ledger>>, &mut T) -> Option<()>;
-/// What must hold of the disk after the reboot.
-type Judge<T> = fn(&Disk, &T) -> Result<(), String>;
-/// Is shown each command, and each command with its answer.
-type Watch<'a> = dyn FnMut(&[u8], Option<&[u8]>) + 'a;
-
-/// Runs a script with the power going at every operation, and judges what is left. Gives the violations found, the number of
-/// cut points, and the number of disks looked at.
-fn cut_everywhere<T: Default>(mode: Mode, script: Script<T>, judge: Judge<T>) -> (Vec<String>, usize, usize) {
-    let run = |cut: Option<usize>| {
-        let disk = Disk::new();
-        if let Some(cut) = cut {
-            disk.cut_at(cut);
-        }
-        let mut told = Told {
-            ledger: Arc::default(),
-            seen: T::default(),
-        };
-        let finished = script(&disk, mode, Arc::clone(&told.ledger), &mut told.seen).is_some();
-        assert!(finished || !disk.has_power(), "the script ends early only when the power goes");
-        (disk, told, finished)
-    };
-    let (disk, _, finished) = run(None);
-    assert!(finished);
-    let operations = disk.operations();
-    let (mut violations, mut disks) = (Vec::new(), 0);
-    // The last cut comes when all is done.
-    for cut in 0..=operations {
-        let (disk, told, _) = run(Some(cut));
-        for survivors in SURVIVORS {
-            // Nothing to choose from: one look is enough.
-            if disk.unsynced() == 0 && !matches!(survivors, Survivors::None) {
-                continue;
-            }
-            let survivors = match survivors {
-                Survivors::None => Survivors::None,
-                Survivors::Prefix(seed) => Survivors::Prefix(seed * 100_003 + cut as u64),
-                Survivors::Torn(seed) => Survivors::Torn(seed * 100_003 + cut as u64),
-            };
-            disks += 1;
-            let after = disk.reboot(survivors);
-            let verdict = whole(&after, &told.ledger.lock().unwrap()).and_then(|()| judge(&after, &told.seen));
-            if let Err(violation) = verdict {
-                violations.push(format!("cut {cut} of {operations}, {survivors:?}: {violation}"));
-            }
-        }
-    }
-    (violations, operations + 1, disks)
-}
-
-/// The store opens and holds what it said it has kept, or that and the whole of what it was about to keep.
-fn whole(disk: &Disk, ledger: &Ledger) -> Result<(), String> {
-    let connection = disk.connect(FILE).map_err(|e| format!("no connection: {e}"))?;
-    let mut store = SqliteStore::from_connection(connection, Path::new(FILE)).map_err(|e| format!("the store does not open: {e}"))?;
-    let number = store.number().map_err(|e| e.to_string())?;
-    if ledger.number.is_some_and(|n| n != number) {
-        return Err("the chip has another number".into());
-    }
-    let mut found = Content {
-        personalisation: store.personalisation().map_err(|e| e.to_string())?,
-        ..Content::default()
-    };
-    let names = ledger
-        .kept
-        .records
-        .keys()
-        .chain(ledger.attempted.iter().flat_map(|c| c.records.keys()));
-    for (aid, name) in names {
-        if let Some(value) = store.record(aid, name).map_err(|e| e.to_string())? {
-            found.records.insert((*aid, name.clone()), value);
-        }
-    }
-    if found == ledger.kept || ledger.attempted.as_ref() == Some(&found) {
-        Ok(())
-    } else {
-        Err(format!(
-            "the store holds neither the old nor the new: {} records, {} applications",
-            found.records.len(),
-            found.personalisation.applications.len()
-        ))
-    }
-}
-
-/// Several tests' worth of cuts: none may find anything.
-fn must_hold<T: Default>(name: &str, script: Script<T>, judge: Judge<T>) {
-    for mode in DURABLE {
-        let (violations, cuts, disks) = cut_everywhere(mode, script, judge);
-        println!(
-            "{name}, checkpoint after {} pages: {cuts} cut points, {disks} disks looked at",
-            mode.checkpoint
-        );
-        assert!(
-            violations.is_empty(),
-            "{name}: {} violations, the first: {}",
-            violations.len(),
-            violations[0]
-        );
-        assert!(cuts > 50, "{name}: the script writes too little to show anything");
-    }
-}
-
-/// Sends a command and gives the answer's data; `None` unless it is 9000.
-fn ask(chip: &mut Chip, command: &[u8]) -> Option<Vec<u8>> {
-    let mut answer = send_whole(chip, command);
-    let sw = answer.split_off(answer.len() - 2);
-    if sw == [0x6F, 0x00] {
-        assert!(answer.is_empty(), "nothing leaves with 6F00");
-        assert!(chip.take_failure().is_some(), "6F00 has its reason");
-    }
-    (sw == [0x90, 0x00]).then_some(answer)
-}
 
 fn step(lock: &mut Chip, ins: u8, p2: u8, data: &[u8]) -> Option<LockStep> {
     let command = tapdoor_protocol::apdu::Command::new(0x80, ins, 0, p2)
@@ -351,22 +111,6 @@ fn lock_with_usim() -> Personalisation {
 
 fn in_memory(personalisation: &Personalisation) -> Chip {
     Chip::personalise(memory(), personalisation).unwrap()
-}
-
-/// A chip on the disk: personalised if it is not yet. `None` when the power went.
-fn boot(disk: &Disk, mode: Mode, ledger: &Arc<Mutex<Ledger>>, personalisation: &Personalisation) -> Option<Chip> {
-    let mut store = Watched {
-        store: open(disk, mode)?,
-        ledger: Arc::clone(ledger),
-    };
-    store.number().ok()?;
-    match Chip::personalise(Box::new(store), personalisation) {
-        Ok(chip) => Some(chip),
-        Err(error) => {
-            assert!(!disk.has_power(), "{error}");
-            None
-        }
-    }
 }
 
 /// Whose sequence number an AUTHENTICATE carries, and which.

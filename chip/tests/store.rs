@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use common::*;
 use rusqlite::Connection;
 use tapdoor_chip::personalise::{PersonaliseError, Secret};
-use tapdoor_chip::store::Change;
+use tapdoor_chip::store::{Change, Content};
 use tapdoor_chip::{Application, Chip, ChipError, ListEntry, Personalisation, SqliteStore, Store, StoreError, TestSubscriber};
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::aka::Algorithm;
@@ -218,17 +218,17 @@ fn a_newer_store_is_left_alone() {
     let path = directory.path().join("chip");
     used(&path);
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    assert!(matches!(refused(&path), StoreError::Newer { found: 99, known: 1, .. }));
-    Connection::open(&path).unwrap().pragma_update(None, "user_version", 1).unwrap();
+    assert!(matches!(refused(&path), StoreError::Newer { found: 99, known: 2, .. }));
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
     SqliteStore::open(&path).unwrap();
     // A newer program that was killed.
     let killed = directory.path().join("killed");
     crashed_copy(
         directory.path(),
         &killed,
-        "PRAGMA application_id = 0x54504452; PRAGMA user_version = 2; CREATE TABLE newer(x)",
+        "PRAGMA application_id = 0x54504452; PRAGMA user_version = 3; CREATE TABLE newer(x)",
     );
-    assert!(matches!(refused(&killed), StoreError::Newer { found: 2, .. }));
+    assert!(matches!(refused(&killed), StoreError::Newer { found: 3, .. }));
 }
 
 #[test]
@@ -562,6 +562,10 @@ impl Store for Failing {
 
     fn personalise(&mut self, personalisation: &Personalisation) -> Result<(), StoreError> {
         self.store.personalise(personalisation)
+    }
+
+    fn content(&mut self) -> Result<Content, StoreError> {
+        self.store.content()
     }
 
     fn number(&mut self) -> Result<[u8; 8], StoreError> {

@@ -420,8 +420,8 @@ fn host_with(lock: LockId, pin: Option<&str>, change: impl FnOnce(&mut TestSubsc
     change(&mut subscriber);
     let personalisation = Personalisation {
         applications: vec![Application::usim_host(Aid::USIM_HOST, lock, pin)],
-        list: Vec::new(),
         subscribers: vec![subscriber],
+        ..Personalisation::default()
     };
     Chip::personalise(memory(), &personalisation).unwrap()
 }

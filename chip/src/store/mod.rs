@@ -1,7 +1,12 @@
 //! Non-volatile memory. Every change is one transaction: after a power cut the old state or the new one is there, never a mixture.
 
+mod content;
+mod downloaded;
+mod personalised;
+mod schema;
 mod sqlite;
 
+pub use content::{Change, Content, Delivered, Instance, LoadFile};
 pub use sqlite::{Durability, SqliteStore};
 
 use std::path::PathBuf;
@@ -9,20 +14,6 @@ use std::path::PathBuf;
 use tapdoor_protocol::aid::Aid;
 
 use crate::personalise::Personalisation;
-
-/// One change of a transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// An applet's record gets a new value.
-    Record {
-        /// Whose.
-        aid: Aid,
-        /// Its name within the applet.
-        name: Vec<u8>,
-        /// Its value.
-        value: Vec<u8>,
-    },
-}
 
 /// What a chip needs of its memory.
 pub trait Store: Send {
@@ -32,7 +23,14 @@ pub trait Store: Send {
     /// [`StoreError`].
     fn personalisation(&mut self) -> Result<Personalisation, StoreError>;
 
-    /// Replaces what the chip is filled with, in one transaction. Records of applications that stay are kept, those of others removed.
+    /// What came after that.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn content(&mut self) -> Result<Content, StoreError>;
+
+    /// Replaces what the chip is filled with, in one transaction. Records of applications that stay are kept, those of others removed;
+    /// what came after personalisation stays.
     ///
     /// # Errors
     /// [`StoreError`]; nothing has changed then.

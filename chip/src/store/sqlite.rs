@@ -6,38 +6,15 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use tapdoor_protocol::aid::Aid;
-use tapdoor_protocol::aka::Algorithm;
-use tapdoor_protocol::ids::PhoneId;
-use tapdoor_protocol::vault::{Method, Slot};
 
-use super::{Change, Store, StoreError};
-use crate::kind::{Kind, LifeCycle};
-use crate::personalise::{Application, ListEntry, Personalisation, Secret, TestSubscriber};
-
-/// "TPDR": marks our files among SQLite's.
-const APPLICATION_ID: u32 = 0x5450_4452;
-/// The schema below.
-const SCHEMA: u32 = 1;
+use super::schema::{self, APPLICATION_ID, SCHEMA};
+use super::{Change, Content, Store, StoreError, downloaded, personalised};
+use crate::personalise::Personalisation;
 
 /// How long another process is waited for.
 const BUSY: Duration = Duration::from_millis(200);
 
-const CREATE: &str = "
-CREATE TABLE chip(number BLOB NOT NULL);
-CREATE TABLE application(position INTEGER PRIMARY KEY, aid BLOB NOT NULL UNIQUE, kind TEXT NOT NULL,
-    life_cycle INTEGER NOT NULL, privileges INTEGER NOT NULL, parameters BLOB NOT NULL);
-CREATE TABLE application_key(aid BLOB NOT NULL, slot INTEGER NOT NULL, value BLOB NOT NULL, PRIMARY KEY(aid, slot)) WITHOUT ROWID;
-CREATE TABLE record(aid BLOB NOT NULL, name BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY(aid, name)) WITHOUT ROWID;
-CREATE TABLE list(position INTEGER PRIMARY KEY, phone BLOB NOT NULL UNIQUE, weakest INTEGER NOT NULL, not_after INTEGER NOT NULL,
-    flags INTEGER NOT NULL, k_id BLOB NOT NULL, k_l BLOB NOT NULL, milenage BLOB, tuak BLOB);
-CREATE TABLE subscriber(position INTEGER PRIMARY KEY, imsi TEXT NOT NULL UNIQUE, phone BLOB NOT NULL, algorithm INTEGER NOT NULL,
-    not_after INTEGER NOT NULL, value BLOB NOT NULL);
-";
-
 const READ_RECORD: &str = "SELECT value FROM record WHERE aid = ?1 AND name = ?2";
-const WRITE_RECORD: &str =
-    "INSERT INTO record(aid, name, value) VALUES (?1, ?2, ?3) ON CONFLICT(aid, name) DO UPDATE SET value = excluded.value";
-
 /// How much a commit promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
@@ -98,7 +75,7 @@ impl SqliteStore {
     pub fn in_memory() -> Result<Self, StoreError> {
         let path = Path::new(":memory:");
         let connection = Connection::open_in_memory().map_err(|e| error(path, &e))?;
-        Self::initialise(&connection).map_err(|e| error(path, &e))?;
+        schema::create(&connection).map_err(|e| error(path, &e))?;
         Self::with_connection(connection, path, Durability::None)
     }
 
@@ -114,7 +91,7 @@ impl SqliteStore {
         let _ = std::fs::remove_file(&fresh);
         private_file(&fresh).map_err(io)?;
         let connection = Connection::open(&fresh).map_err(|e| error(path, &e))?;
-        let made = Self::initialise(&connection).map_err(|e| error(path, &e)).and_then(|()| {
+        let made = schema::create(&connection).map_err(|e| error(path, &e)).and_then(|()| {
             drop(connection);
             std::fs::rename(&fresh, path).map_err(io)
         });
@@ -122,19 +99,6 @@ impl SqliteStore {
             let _ = std::fs::remove_file(&fresh);
         }
         made
-    }
-
-    /// Makes the tables of an empty database, in one transaction.
-    fn initialise(connection: &Connection) -> rusqlite::Result<()> {
-        let mut number = [0; 8];
-        if getrandom::fill(&mut number).is_err() {
-            return Err(rusqlite::Error::InvalidQuery);
-        }
-        connection.execute_batch(&format!(
-            "PRAGMA synchronous=FULL; BEGIN IMMEDIATE; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA}; {CREATE}"
-        ))?;
-        connection.execute("INSERT INTO chip(number) VALUES (?1)", params![number])?;
-        connection.execute_batch("COMMIT")
     }
 
     /// Takes over a connection that was opened elsewhere (on another file layer), checks it and makes its tables if it is new.
@@ -146,7 +110,7 @@ impl SqliteStore {
             .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
             .map_err(|e| error(name, &e))?;
         if tables == 0 {
-            Self::initialise(&connection).map_err(|e| error(name, &e))?;
+            schema::create(&connection).map_err(|e| error(name, &e))?;
         }
         Self::with_connection(connection, name, Durability::Full)
     }
@@ -181,6 +145,8 @@ impl SqliteStore {
         connection.busy_timeout(BUSY)?;
         // One process at a time: a second one would have its own idea of what was spent. Also spares WAL its shared memory file.
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        // A key that is deleted is overwritten.
+        connection.pragma_update(None, "secure_delete", true)?;
         let id: u32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
         if id != APPLICATION_ID {
             return Err(StoreError::Foreign {
@@ -190,6 +156,13 @@ impl SqliteStore {
             .into());
         }
         let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if found == 0 {
+            return Err(StoreError::Damaged {
+                path: self.path.clone(),
+                detail: "its schema is 0, which none has".into(),
+            }
+            .into());
+        }
         if found > SCHEMA {
             return Err(StoreError::Newer {
                 path: self.path.clone(),
@@ -206,6 +179,10 @@ impl SqliteStore {
             }
             .into());
         }
+        if found < SCHEMA {
+            // Which is 1: there was no other.
+            schema::migrate(connection)?;
+        }
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
         // Takes the lock now, so that a second process learns it at once.
         connection.execute_batch("BEGIN IMMEDIATE; COMMIT")?;
@@ -213,137 +190,31 @@ impl SqliteStore {
         Ok(())
     }
 
-    fn read_all(&self) -> rusqlite::Result<Personalisation> {
-        let mut out = Personalisation::default();
-        let mut keys = self
-            .connection
-            .prepare("SELECT slot, value FROM application_key WHERE aid = ?1 ORDER BY slot")?;
-        let mut applications = self
-            .connection
-            .prepare("SELECT aid, kind, life_cycle, privileges, parameters FROM application ORDER BY position")?;
-        let mut rows = applications.query([])?;
-        while let Some(row) = rows.next()? {
-            let aid: Vec<u8> = row.get(0)?;
-            let kind: String = row.get(1)?;
-            let mut loaded = Vec::new();
-            let mut key_rows = keys.query(params![aid])?;
-            while let Some(key) = key_rows.next()? {
-                let slot: u8 = key.get(0)?;
-                loaded.push((
-                    Slot::from_number(slot).ok_or_else(|| strange("slot"))?,
-                    Secret::new(key.get::<_, Vec<u8>>(1)?),
-                ));
-            }
-            out.applications.push(Application {
-                aid: Aid::new(&aid).ok_or_else(|| strange("aid"))?,
-                kind: Kind::from_name(&kind).ok_or_else(|| strange("kind"))?,
-                life_cycle: LifeCycle(row.get(2)?),
-                privileges: row.get(3)?,
-                parameters: row.get(4)?,
-                keys: loaded,
-            });
-        }
-        let mut list = self
-            .connection
-            .prepare("SELECT phone, weakest, not_after, flags, k_id, k_l, milenage, tuak FROM list ORDER BY position")?;
-        let mut rows = list.query([])?;
-        while let Some(row) = rows.next()? {
-            out.list.push(ListEntry {
-                phone: PhoneId(row.get(0)?),
-                weakest: Method::from_number(row.get(1)?).ok_or_else(|| strange("weakest"))?,
-                not_after: row.get(2)?,
-                flags: row.get(3)?,
-                k_id: Secret::new(row.get::<_, Vec<u8>>(4)?),
-                k_l: Secret::new(row.get::<_, Vec<u8>>(5)?),
-                milenage: row.get::<_, Option<Vec<u8>>>(6)?.map(Secret::new),
-                tuak: row.get::<_, Option<Vec<u8>>>(7)?.map(Secret::new),
-            });
-        }
-        let mut subscribers = self
-            .connection
-            .prepare("SELECT imsi, phone, algorithm, not_after, value FROM subscriber ORDER BY position")?;
-        let mut rows = subscribers.query([])?;
-        while let Some(row) = rows.next()? {
-            out.subscribers.push(TestSubscriber {
-                imsi: row.get(0)?,
-                phone: PhoneId(row.get(1)?),
-                algorithm: Algorithm::from_p2(row.get(2)?).ok_or_else(|| strange("algorithm"))?,
-                not_after: row.get(3)?,
-                key: Secret::new(row.get::<_, Vec<u8>>(4)?),
-            });
-        }
-        Ok(out)
-    }
-
-    fn write_all(&mut self, personalisation: &Personalisation) -> rusqlite::Result<()> {
-        let transaction = self.connection.transaction()?;
-        transaction.execute_batch("DELETE FROM application; DELETE FROM application_key; DELETE FROM list; DELETE FROM subscriber")?;
-        {
-            let mut application = transaction.prepare(
-                "INSERT INTO application(position, aid, kind, life_cycle, privileges, parameters) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?;
-            let mut key = transaction.prepare("INSERT INTO application_key(aid, slot, value) VALUES (?1, ?2, ?3)")?;
-            for (position, a) in (0i64..).zip(&personalisation.applications) {
-                let aid = a.aid.as_bytes();
-                application.execute(params![position, aid, a.kind.name(), a.life_cycle.0, a.privileges, a.parameters])?;
-                for (slot, value) in &a.keys {
-                    key.execute(params![aid, *slot as u8, value.expose()])?;
-                }
-            }
-            let mut list = transaction.prepare(
-                "INSERT INTO list(position, phone, weakest, not_after, flags, k_id, k_l, milenage, tuak) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            )?;
-            for (position, e) in (0i64..).zip(&personalisation.list) {
-                list.execute(params![
-                    position,
-                    e.phone.0,
-                    e.weakest as u8,
-                    e.not_after,
-                    e.flags,
-                    e.k_id.expose(),
-                    e.k_l.expose(),
-                    e.milenage.as_ref().map(Secret::expose),
-                    e.tuak.as_ref().map(Secret::expose),
-                ])?;
-            }
-            let mut subscriber = transaction
-                .prepare("INSERT INTO subscriber(position, imsi, phone, algorithm, not_after, value) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-            for (position, s) in (0i64..).zip(&personalisation.subscribers) {
-                subscriber.execute(params![position, s.imsi, s.phone.0, s.algorithm.p2(), s.not_after, s.key.expose()])?;
-            }
-        }
-        transaction.execute("DELETE FROM record WHERE aid NOT IN (SELECT aid FROM application)", [])?;
-        transaction.commit()
-    }
-
-    fn write_records(&mut self, changes: &[Change]) -> rusqlite::Result<()> {
-        let write = |connection: &Connection, change: &Change| {
-            let Change::Record { aid, name, value } = change;
-            connection
-                .prepare_cached(WRITE_RECORD)?
-                .execute(params![aid.as_bytes(), name, value])
-                .map(|_| ())
-        };
+    fn write_changes(&mut self, changes: &[Change]) -> rusqlite::Result<()> {
         // A single statement is its own transaction.
-        if let [change] = changes {
-            return write(&self.connection, change);
+        if let [change @ Change::Record { .. }] = changes {
+            return downloaded::write(&self.connection, change);
         }
         let transaction = self.connection.transaction()?;
-        changes.iter().try_for_each(|change| write(&transaction, change))?;
+        changes.iter().try_for_each(|change| downloaded::write(&transaction, change))?;
         transaction.commit()
     }
 }
 
 impl Store for SqliteStore {
     fn personalisation(&mut self) -> Result<Personalisation, StoreError> {
-        self.read_all().map_err(|e| error(&self.path, &e))
+        personalised::read(&self.connection).map_err(|e| error(&self.path, &e))
     }
 
     fn personalise(&mut self, personalisation: &Personalisation) -> Result<(), StoreError> {
         if self.personalisation()? == *personalisation {
             return Ok(());
         }
-        self.write_all(personalisation).map_err(|e| error(&self.path, &e))
+        personalised::write(&mut self.connection, personalisation).map_err(|e| error(&self.path, &e))
+    }
+
+    fn content(&mut self) -> Result<Content, StoreError> {
+        downloaded::read(&self.connection).map_err(|e| error(&self.path, &e))
     }
 
     fn number(&mut self) -> Result<[u8; 8], StoreError> {
@@ -366,7 +237,7 @@ impl Store for SqliteStore {
         if changes.is_empty() {
             return Ok(());
         }
-        self.write_records(changes).map_err(|e| error(&self.path, &e))
+        self.write_changes(changes).map_err(|e| error(&self.path, &e))
     }
 }
 
@@ -418,7 +289,7 @@ impl From<StoreError> for CheckError {
 }
 
 /// A value that no version of ours writes.
-fn strange(column: &'static str) -> rusqlite::Error {
+pub(super) fn strange(column: &'static str) -> rusqlite::Error {
     rusqlite::Error::InvalidColumnName(column.into())
 }
 

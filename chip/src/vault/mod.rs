@@ -1,267 +1,48 @@
 //! The key vault. Keys come in by personalisation, are used by reference, and never leave.
 //!
-//! A [`KeyRef`] is a place in one of three tables, told apart by its upper bits: personalised keys, keys of list entries, and transient keys.
-//! A reference works only for the applet that it was given to; a freed transient reference never works again, even when its place is used anew.
+//! A [`KeyRef`] names a slot of the running applet, a key of a list entry, or a transient key, told apart by its upper bits.
+//! A reference works only for the applet that it was given to; a freed transient reference never works again, even when its place is used anew,
+//! and neither does one to a list entry that was changed or removed meanwhile.
 
-use std::collections::BTreeMap;
+mod keys;
+mod list;
+
+pub use self::keys::KeyStore;
+pub(crate) use self::list::List;
 
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::aka::quantities::Subscriber;
 use tapdoor_protocol::aka::{Algorithm, Amf, Autn, Auts, Rand, Sqn};
 use tapdoor_protocol::crypto::{self, ecies, sign};
-use tapdoor_protocol::ids::PhoneId;
-use tapdoor_protocol::vault::{KeyRef, Method, Opened, Peer, PeerKey, Slot, Vault, VaultError, Vector};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use tapdoor_protocol::vault::{KeyRef, Opened, Peer, PeerKey, Slot, Vault, VaultError, Vector};
+use zeroize::Zeroizing;
 
-use crate::personalise::{Personalisation, Secret};
-use crate::random::RandomSource;
-use crate::store::{Change, Store};
+use self::keys::{PEER, TRANSIENT, Usage};
+use crate::registry::AppId;
+use crate::store::Store;
 
-/// Keys that live no longer than a session. More than any method needs, few enough to bound a hostile applet.
-const TRANSIENT_KEYS: usize = 32;
 /// Longest record.
 const RECORD_LIMIT: usize = 4096;
 /// AMF of every AUTN we make (docs/protocol.md section 5).
 const AMF: Amf = Amf([0, 0]);
 
-const TRANSIENT: u32 = 0x8000_0000;
-const PEER: u32 = 0x4000_0000;
-
-/// What a transient key may be used for.
-#[derive(Clone, Copy, PartialEq, Eq, Zeroize)]
-enum Usage {
-    /// Derivation, CMAC, CCM, AKA.
-    Symmetric,
-    /// CK || IK of a test USIM, which may be revealed.
-    TestSession,
-    /// A P-256 private key.
-    Ephemeral,
-}
-
-/// Key bytes in place, wiped when dropped.
-#[derive(Zeroize, ZeroizeOnDrop)]
-struct Bytes {
-    bytes: [u8; 64],
-    length: usize,
-}
-
-impl Bytes {
-    fn new(from: &[u8]) -> Option<Self> {
-        let mut bytes = [0; 64];
-        bytes.get_mut(..from.len())?.copy_from_slice(from);
-        Some(Self { bytes, length: from.len() })
-    }
-
-    fn expose(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or(&[])
-    }
-}
-
-struct Stored {
-    owner: usize,
-    slot: Slot,
-    key: Bytes,
-}
-
-struct Transient {
-    owner: usize,
-    usage: Usage,
-    key: Bytes,
-}
-
-#[derive(Default)]
-struct TransientPlace {
-    generation: u16,
-    key: Option<Transient>,
-}
-
-/// A list entry's keys besides K_id.
-struct PeerKeys {
-    k_l: [u8; 16],
-    milenage: Option<Bytes>,
-    tuak: Option<Bytes>,
-}
-
-impl Drop for PeerKeys {
-    fn drop(&mut self) {
-        self.k_l.zeroize();
-    }
-}
-
-struct KnownSubscriber {
-    imsi: String,
-    peer: Peer,
-    algorithm: Algorithm,
-    key: Bytes,
-}
-
-/// All keys of a chip, and what the current command wants to store.
-pub struct KeyStore {
-    stored: Vec<Stored>,
-    transient: Vec<TransientPlace>,
-    /// K_id of every list entry, side by side: this is what finding a phone runs over.
-    recognition: Zeroizing<Vec<[u8; 16]>>,
-    peers: Vec<Peer>,
-    peer_keys: Vec<PeerKeys>,
-    subscribers: Vec<KnownSubscriber>,
-    random: Box<dyn RandomSource>,
-    /// Records written by the current command, by (applet, record).
-    pending: BTreeMap<(usize, Vec<u8>), Vec<u8>>,
-}
-
-impl KeyStore {
-    /// Takes the keys of a checked personalisation. Applets are numbered as there.
-    pub(crate) fn new(personalisation: &Personalisation, random: Box<dyn RandomSource>) -> Self {
-        let mut stored = Vec::new();
-        for (owner, application) in personalisation.applications.iter().enumerate() {
-            stored.extend(
-                application
-                    .keys
-                    .iter()
-                    .filter_map(|(slot, key)| Bytes::new(key.expose()).map(|key| Stored { owner, slot: *slot, key })),
-            );
-        }
-        let mut recognition = Zeroizing::new(Vec::with_capacity(personalisation.list.len()));
-        let mut peers = Vec::with_capacity(personalisation.list.len());
-        let mut peer_keys = Vec::with_capacity(personalisation.list.len());
-        for entry in &personalisation.list {
-            let (Ok(k_id), Ok(k_l)) = (entry.k_id.expose().try_into(), entry.k_l.expose().try_into()) else {
-                continue;
-            };
-            let index = u32::try_from(peers.len()).unwrap_or(u32::MAX);
-            recognition.push(k_id);
-            peers.push(Peer {
-                index,
-                phone: entry.phone,
-                weakest: entry.weakest,
-                not_after: entry.not_after,
-                flags: entry.flags,
-            });
-            let optional = |key: &Option<Secret>| key.as_ref().and_then(|key| Bytes::new(key.expose()));
-            peer_keys.push(PeerKeys {
-                k_l,
-                milenage: optional(&entry.milenage),
-                tuak: optional(&entry.tuak),
-            });
-        }
-        let subscribers = personalisation
-            .subscribers
-            .iter()
-            .enumerate()
-            .filter_map(|(index, s)| {
-                let index = u32::try_from(index).ok()?;
-                let peer = Peer {
-                    index,
-                    phone: s.phone,
-                    weakest: Method::Aka,
-                    not_after: s.not_after,
-                    flags: 0,
-                };
-                Some(KnownSubscriber {
-                    imsi: s.imsi.clone(),
-                    peer,
-                    algorithm: s.algorithm,
-                    key: Bytes::new(s.key.expose())?,
-                })
-            })
-            .collect();
-        let transient = (0..TRANSIENT_KEYS).map(|_| TransientPlace::default()).collect();
-        Self {
-            stored,
-            transient,
-            recognition,
-            peers,
-            peer_keys,
-            subscribers,
-            random,
-            pending: BTreeMap::new(),
-        }
-    }
-
-    /// Wipes every transient key and forgets what was not committed: power is gone.
-    pub(crate) fn power_off(&mut self) {
-        for place in &mut self.transient {
-            place.key = None;
-        }
-        self.pending.clear();
-    }
-
-    /// What the current command wrote, as changes for one transaction.
-    pub(crate) fn take_changes(&mut self, aids: impl Fn(usize) -> Option<Aid>) -> Vec<Change> {
-        std::mem::take(&mut self.pending)
-            .into_iter()
-            .filter_map(|((owner, name), value)| {
-                Some(Change::Record {
-                    aid: aids(owner)?,
-                    name,
-                    value,
-                })
-            })
-            .collect()
-    }
-
-    pub(crate) fn has_changes(&self) -> bool {
-        !self.pending.is_empty()
-    }
-
-    fn keep(&mut self, owner: usize, usage: Usage, bytes: &[u8]) -> Result<KeyRef, VaultError> {
-        let key = Bytes::new(bytes).ok_or(VaultError::Full)?;
-        let (index, place) = self
-            .transient
-            .iter_mut()
-            .enumerate()
-            .find(|(_, p)| p.key.is_none())
-            .ok_or(VaultError::Full)?;
-        place.generation = place.generation.wrapping_add(1);
-        place.key = Some(Transient { owner, usage, key });
-        let index = u32::try_from(index).map_err(|_| VaultError::Full)?;
-        Ok(KeyRef(TRANSIENT | u32::from(place.generation) << 8 | index))
-    }
-
-    fn transient(&self, owner: usize, key: KeyRef) -> Option<&Transient> {
-        let place = self.transient.get((key.0 & 0xFF) as usize)?;
-        let generation = u16::try_from((key.0 & !TRANSIENT) >> 8).ok()?;
-        place.key.as_ref().filter(|t| place.generation == generation && t.owner == owner)
-    }
-
-    /// The bytes behind a reference, if it is this applet's and not a private key for signatures.
-    fn bytes(&self, owner: usize, key: KeyRef) -> Option<&[u8]> {
-        if key.0 & TRANSIENT != 0 {
-            return self
-                .transient(owner, key)
-                .filter(|t| t.usage != Usage::Ephemeral)
-                .map(|t| t.key.expose());
-        }
-        if key.0 & PEER != 0 {
-            let place = (key.0 & !PEER) as usize;
-            if place & 3 == 0 {
-                return self.subscribers.get(place >> 2).map(|s| s.key.expose());
-            }
-            let keys = self.peer_keys.get(place >> 2)?;
-            return match place & 3 {
-                1 => Some(&keys.k_l),
-                2 => keys.milenage.as_ref().map(Bytes::expose),
-                _ => keys.tuak.as_ref().map(Bytes::expose),
-            };
-        }
-        self.stored
-            .get(key.0 as usize)
-            .filter(|s| s.owner == owner && s.slot != Slot::Signing)
-            .map(|s| s.key.expose())
-    }
-}
-
 /// The vault as one applet sees it during one command.
 pub struct AppletVault<'a> {
     pub(crate) keys: &'a mut KeyStore,
     pub(crate) store: &'a mut dyn Store,
-    pub(crate) owner: usize,
+    pub(crate) owner: AppId,
     pub(crate) aid: Aid,
     /// Whether the lock's list may be used: lock halves only.
     pub(crate) may_use_list: bool,
 }
 
 impl AppletVault<'_> {
+    /// Forgets what this applet wrote in the current command: it was stopped.
+    pub fn discard_writes(&mut self) {
+        let owner = self.owner;
+        self.keys.pending.retain(|(writer, _), _| *writer != owner);
+    }
+
     fn bytes(&self, key: KeyRef) -> Result<&[u8], VaultError> {
         if key.0 & TRANSIENT == 0 && key.0 & PEER != 0 && !self.may_use_list {
             return Err(VaultError::NoKey);
@@ -278,12 +59,7 @@ impl AppletVault<'_> {
     }
 
     fn is_test_subscriber(&self, key: KeyRef) -> bool {
-        key.0 & (TRANSIENT | PEER) == 0
-            && self
-                .keys
-                .stored
-                .get(key.0 as usize)
-                .is_some_and(|s| s.owner == self.owner && s.slot == Slot::TestSubscriber)
+        key.0 == Slot::TestSubscriber as u32 && self.keys.stored(self.owner, Slot::TestSubscriber).is_some()
     }
 
     fn keep_session(&mut self, usage: Usage, ck: &[u8; 16], ik: &[u8; 16]) -> Result<KeyRef, VaultError> {
@@ -296,17 +72,12 @@ impl AppletVault<'_> {
 
 impl Vault for AppletVault<'_> {
     fn random(&mut self, out: &mut [u8]) -> Result<(), VaultError> {
-        self.keys.random.fill(out)
+        self.keys.fill_random(out)
     }
 
     fn key(&self, slot: Slot) -> Result<KeyRef, VaultError> {
-        let place = self
-            .keys
-            .stored
-            .iter()
-            .position(|s| s.owner == self.owner && s.slot == slot)
-            .ok_or(VaultError::NoKey)?;
-        u32::try_from(place).map(KeyRef).map_err(|_| VaultError::NoKey)
+        self.keys.stored(self.owner, slot).ok_or(VaultError::NoKey)?;
+        Ok(KeyRef(slot as u32))
     }
 
     fn derive<const N: usize>(
@@ -338,11 +109,8 @@ impl Vault for AppletVault<'_> {
     }
 
     fn forget(&mut self, key: KeyRef) {
-        if key.0 & TRANSIENT != 0
-            && self.keys.transient(self.owner, key).is_some()
-            && let Some(place) = self.keys.transient.get_mut((key.0 & 0xFF) as usize)
-        {
-            place.key = None;
+        if key.0 & TRANSIENT != 0 && self.keys.transient(self.owner, key).is_some() {
+            self.keys.free(key);
         }
     }
 
@@ -362,13 +130,7 @@ impl Vault for AppletVault<'_> {
         if !self.may_use_list {
             return Err(VaultError::NoKey);
         }
-        // T is public and its computation does not branch on keys, so stopping at the hit tells only where in the list the phone stands.
-        let place = self
-            .keys
-            .recognition
-            .iter()
-            .position(|k_id| crypto::equal(&crypto::cmac128(k_id, &[data]), tag));
-        Ok(place.and_then(|place| self.keys.peers.get(place)).copied())
+        Ok(self.keys.list.find(data, tag))
     }
 
     fn find_subscriber(&mut self, imsi: &str) -> Result<Option<(Peer, KeyRef, Algorithm)>, VaultError> {
@@ -384,7 +146,8 @@ impl Vault for AppletVault<'_> {
     }
 
     fn peer_key(&mut self, peer: &Peer, which: PeerKey) -> Result<KeyRef, VaultError> {
-        let key = KeyRef(PEER | peer.index << 2 | which as u32);
+        let number = peer.index.checked_mul(4).filter(|number| number & (PEER | TRANSIENT) == 0);
+        let key = KeyRef(PEER | number.ok_or(VaultError::NoKey)? | which as u32);
         self.bytes(key).map(|_| key)
     }
 
@@ -441,7 +204,7 @@ impl Vault for AppletVault<'_> {
         // A random 32-byte string is no valid scalar with probability 2^-32; a few tries are plenty.
         for _ in 0..4 {
             let mut scalar = Zeroizing::new([0; 32]);
-            self.keys.random.fill(scalar.as_mut_slice())?;
+            self.keys.fill_random(scalar.as_mut_slice())?;
             if let Some(public) = ecies::public_compressed(&ecies::SecretScalar(*scalar)) {
                 return Ok((self.keys.keep(self.owner, Usage::Ephemeral, scalar.as_slice())?, public));
             }
@@ -460,13 +223,12 @@ impl Vault for AppletVault<'_> {
     }
 
     fn sign(&mut self, key: KeyRef, message: &[u8]) -> Result<[u8; 64], VaultError> {
-        let stored = self
-            .keys
-            .stored
-            .get(key.0 as usize)
-            .filter(|s| s.owner == self.owner && s.slot == Slot::Signing)
-            .ok_or(VaultError::NoKey)?;
-        let scalar: &[u8; 32] = stored.key.expose().try_into().map_err(|_| VaultError::NoKey)?;
+        let signing = Slot::Signing;
+        if key.0 != signing as u32 {
+            return Err(VaultError::NoKey);
+        }
+        let stored = self.keys.stored(self.owner, signing).ok_or(VaultError::NoKey)?;
+        let scalar: &[u8; 32] = stored.expose().try_into().map_err(|_| VaultError::NoKey)?;
         sign::sign(scalar, message).ok_or(VaultError::NoKey)
     }
 
@@ -483,19 +245,5 @@ impl Vault for AppletVault<'_> {
         }
         self.keys.pending.insert((self.owner, record.to_vec()), value.to_vec());
         Ok(())
-    }
-}
-
-/// What the vault says of a phone by its place in the list; for reports.
-impl std::fmt::Debug for KeyStore {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let phones: Vec<PhoneId> = self.peers.iter().take(4).map(|p| p.phone).collect();
-        write!(
-            f,
-            "KeyStore({} keys, {} list entries from {phones:?}.., {} USIMs)",
-            self.stored.len(),
-            self.peers.len(),
-            self.subscribers.len()
-        )
     }
 }

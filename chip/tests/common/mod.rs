@@ -50,7 +50,7 @@ pub fn lock_personalisation(lock: LockId, list: Vec<ListEntry>) -> Personalisati
             Application::usim_host(Aid::USIM_HOST, lock, None),
         ],
         list,
-        subscribers: Vec::new(),
+        ..Default::default()
     }
 }
 

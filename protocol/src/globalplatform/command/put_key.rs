@@ -24,7 +24,7 @@ pub mod key_type {
 pub struct KeyComponent<'a> {
     /// See [`key_type`].
     pub kind: u8,
-    /// The value. Of an AES key: the key's length in one byte, then the key enciphered with Key-DEK.
+    /// The value. Of an AES key: the key's length in one byte (some hosts leave it out), then the key enciphered with Key-DEK.
     pub data: &'a [u8],
 }
 
@@ -47,8 +47,12 @@ impl KeyData<'_> {
         let [KeyComponent { kind: key_type::AES, data }] = self.components[..] else {
             return Err(wrong);
         };
-        let (&length, cipher) = data.split_first().ok_or(wrong)?;
-        let length = usize::from(length);
+        let (length, cipher) = match (data.len(), data.split_first()) {
+            // Whole blocks: a host that leaves the length out, as yubikit does. With it there is always one byte more.
+            (16 | 32, _) => (data.len(), data),
+            (_, Some((&length, cipher))) => (usize::from(length), cipher),
+            (_, None) => return Err(wrong),
+        };
         if !matches!(length, 16 | 24 | 32) || cipher.len() != length.next_multiple_of(16) {
             return Err(wrong);
         }
@@ -209,6 +213,36 @@ fn read_key(bytes: &[u8]) -> Option<(KeyData<'_>, &[u8])> {
             Some(kind) => components.push(KeyComponent { kind, data }),
             None if components.is_empty() => return None,
             None => return Some((KeyData { components, check: data }, rest)),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_aes_key_with_and_without_its_length() {
+        let keys = Keys::new(&[1; 16], &[2; 16], &[3; 16]).unwrap();
+        for length in [16, 24, 32] {
+            let key = alloc::vec![0x5A; length];
+            let mut padded = key.clone();
+            padded.resize(length.next_multiple_of(16), 0);
+            let cipher = keys.dek_encrypt(&padded).unwrap();
+            let check = key_check_value(&key).unwrap();
+            let read = |data: &[u8]| {
+                let components = alloc::vec![KeyComponent { kind: key_type::AES, data }];
+                let key = KeyData { components, check: &check };
+                key.aes(&keys).map(|key| key.to_vec())
+            };
+            let with = [&[length as u8][..], &cipher].concat();
+            assert_eq!(read(&with).as_ref(), Ok(&key));
+            assert_eq!(read(&with[..with.len() - 1]), Err(StatusWord::WRONG_DATA));
+            // Of one with 24 bytes nobody can tell then, and its check value says so.
+            assert_eq!(read(&cipher).is_ok(), length != 24);
+            assert_eq!(read(&cipher[1..]), Err(StatusWord::WRONG_DATA));
+            assert_eq!(read(&[]), Err(StatusWord::WRONG_DATA));
         }
     }
 }

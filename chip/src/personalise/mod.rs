@@ -1,10 +1,15 @@
 //! What a chip is filled with: applications, their keys and parameters, the lock's list.
 
+mod check;
+
+pub use self::check::PersonaliseError;
+
 use std::fmt;
 
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::aka::Algorithm;
 use tapdoor_protocol::aka::profile_u::Profile;
+use tapdoor_protocol::globalplatform::scp03::I;
 use tapdoor_protocol::identity::{Identity, IdentityKind};
 use tapdoor_protocol::ids::{LockId, PhoneId};
 use tapdoor_protocol::tlv;
@@ -195,6 +200,15 @@ impl Application {
     pub fn request_lock(aid: Aid, lock: LockId, signing: Secret) -> Self {
         Self::new(aid, Kind::RequestLock, &[(tag::LOCK, &lock.0)], vec![(Slot::Signing, signing)])
     }
+
+    /// The same application with a K_agent (16 bytes), by which [`crate::Chip::agent_proof`] proves to the server whose chip this is.
+    /// Meant for [`Self::request_lock`]; [`Self::identity`] has one already.
+    #[must_use]
+    pub fn with_agent_key(mut self, agent: Secret) -> Self {
+        self.keys.retain(|(slot, _)| *slot != Slot::Agent);
+        self.keys.push((Slot::Agent, agent));
+        self
+    }
 }
 
 /// Tags of an application's parameters.
@@ -261,96 +275,71 @@ pub struct Personalisation {
     pub list: Vec<ListEntry>,
     /// Test USIMs.
     pub subscribers: Vec<TestSubscriber>,
+    /// Who may manage the chip's content; without it nobody may.
+    pub card_manager: Option<CardManager>,
 }
 
-/// Why a personalisation is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PersonaliseError {
-    /// A key of the wrong length.
-    #[error("{what} has {got} bytes instead of {expected}")]
-    KeyLength {
-        /// Which key.
-        what: String,
-        /// Its length.
-        got: usize,
-        /// The right one.
-        expected: &'static str,
-    },
-    /// Something that must be unique is there twice.
-    #[error("{what} is there twice; each must be unique")]
-    Repeated {
-        /// What.
-        what: String,
-    },
+/// The key set of the card manager, and how much may be downloaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CardManager {
+    /// The first SCP03 key set. One that came by PUT KEY replaces it for good.
+    pub keys: ScpKeys,
+    /// What its SCP03 offers ("i"): 70, or 71 for challenges and MACs of 16 bytes.
+    pub i: I,
+    /// P-256 public keys (SEC1, 33 or 65 bytes) of the providers. When there is one, only load files signed with one of them are taken.
+    pub dap_keys: Vec<Vec<u8>>,
+    /// Limits of what is downloaded.
+    pub quotas: Quotas,
 }
 
-impl Personalisation {
-    /// Checks lengths of keys and that identifiers are unique.
-    ///
-    /// # Errors
-    /// The first fault found.
-    pub fn check(&self) -> Result<(), PersonaliseError> {
-        unique(self.applications.iter().map(|a| format!("application {}", a.aid)))?;
-        unique(self.list.iter().map(|e| format!("phone {}", e.phone)))?;
-        unique(self.subscribers.iter().map(|s| format!("IMSI {}", s.imsi)))?;
-        let names = self.list.iter().map(|e| e.phone).chain(self.subscribers.iter().map(|s| s.phone));
-        unique(names.map(|phone| format!("phone {phone}")))?;
-        for application in &self.applications {
-            for (slot, key) in &application.keys {
-                let what = || format!("the {slot:?} key of application {}", application.aid);
-                match slot {
-                    Slot::Phone | Slot::Recognition | Slot::Agent => length(what, key, &[16], "16")?,
-                    Slot::Signing => length(what, key, &[32], "32")?,
-                    Slot::TestSubscriber => length(what, key, &[32, 48, 64], "32 (K || OPc), 48 or 64 (K || TOPc)")?,
-                }
-            }
-        }
-        for entry in &self.list {
-            length(|| format!("k_id of phone {}", entry.phone), &entry.k_id, &[16], "16")?;
-            length(|| format!("k_l of phone {}", entry.phone), &entry.k_l, &[16], "16")?;
-            if let Some(key) = &entry.milenage {
-                length(|| format!("milenage of phone {}", entry.phone), key, &[32], "32 (K || OPc)")?;
-            }
-            if let Some(key) = &entry.tuak {
-                length(|| format!("tuak of phone {}", entry.phone), key, &[64], "64 (K || TOPc)")?;
-            }
-        }
-        for subscriber in &self.subscribers {
-            let lengths: (&[usize], &str) = match subscriber.algorithm {
-                Algorithm::Milenage => (&[32], "32 (K || OPc)"),
-                Algorithm::Tuak => (&[48, 64], "48 or 64 (K || TOPc)"),
-            };
-            length(
-                || format!("the key of IMSI {}", subscriber.imsi),
-                &subscriber.key,
-                lengths.0,
-                lengths.1,
-            )?;
-        }
-        Ok(())
-    }
-}
-
-fn unique(names: impl Iterator<Item = String>) -> Result<(), PersonaliseError> {
-    let mut seen = std::collections::HashSet::new();
-    for what in names {
-        if !seen.insert(what.clone()) {
-            return Err(PersonaliseError::Repeated { what });
+impl CardManager {
+    /// With this key set, i = 70, no provider's key and the default quotas.
+    #[must_use]
+    pub fn new(keys: ScpKeys) -> Self {
+        Self {
+            keys,
+            i: I::DEFAULT,
+            dap_keys: Vec::new(),
+            quotas: Quotas::default(),
         }
     }
-    Ok(())
 }
 
-fn length(what: impl Fn() -> String, key: &Secret, allowed: &[usize], expected: &'static str) -> Result<(), PersonaliseError> {
-    let got = key.expose().len();
-    if allowed.contains(&got) {
-        Ok(())
-    } else {
-        Err(PersonaliseError::KeyLength {
-            what: what(),
-            got,
-            expected,
-        })
+/// An SCP03 key set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScpKeys {
+    /// Key version number, 30 to 3F (hexadecimal).
+    pub kvn: u8,
+    /// Key-ENC (KID 1), 16, 24 or 32 bytes, as the other two.
+    pub enc: Secret,
+    /// Key-MAC (KID 2).
+    pub mac: Secret,
+    /// Key-DEK (KID 3).
+    pub dek: Secret,
+}
+
+/// How much may be downloaded; what is beyond is answered 6A84.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quotas {
+    /// Executable load files.
+    pub load_files: u32,
+    /// Bytes of their code, all together.
+    pub code: u32,
+    /// Applications made of them.
+    pub instances: u32,
+    /// Entries of the lock's list that were delivered.
+    pub list: u32,
+}
+
+impl Default for Quotas {
+    /// 8 load files, 1 MiB of code, 16 applications, 100,000 list entries.
+    fn default() -> Self {
+        Self {
+            load_files: 8,
+            code: 1 << 20,
+            instances: 16,
+            list: 100_000,
+        }
     }
 }
 
