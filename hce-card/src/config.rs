@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tapdoor_agent::config::{Place, RawChip, RawPlace};
 use tapdoor_chip::personalise::{Secret, SubscriberPart};
 use tapdoor_chip::{Application, Personalisation};
 use tapdoor_config::{ConfigError, Field, File};
@@ -29,6 +30,8 @@ pub struct PhoneConfig {
     pub wrong: Personalisation,
     /// Switches that are on.
     pub laboratory: Laboratory,
+    /// Where applications come from. Without an address the agent does not run unless the command line gives one.
+    pub server: Place,
 }
 
 #[derive(Deserialize)]
@@ -36,7 +39,7 @@ pub struct PhoneConfig {
 struct Raw {
     id: Field,
     store: Option<String>,
-    k_ph: Field,
+    k_ph: Option<Field>,
     #[serde(default)]
     user_authenticated: bool,
     applications: Option<Vec<Field>>,
@@ -44,6 +47,8 @@ struct Raw {
     aids: RawAids,
     identity: Option<RawIdentity>,
     usim: Option<RawUsim>,
+    chip: Option<RawChip>,
+    server: Option<RawPlace>,
     #[serde(default)]
     laboratory: RawLaboratory,
 }
@@ -124,10 +129,6 @@ impl PhoneConfig {
 
     fn check(file: &File, path: &Path, raw: &Raw) -> Result<Self, ConfigError> {
         let id: PhoneId = file.value(&raw.id)?;
-        let k_ph = file.key::<16>(&raw.k_ph)?;
-        let mut bent = k_ph.clone();
-        bent[0] ^= 1;
-        let k_id = keys::recognition(&k_ph);
         let programs = match &raw.applications {
             Some(words) => {
                 let mut programs = Vec::with_capacity(words.len());
@@ -142,6 +143,19 @@ impl PhoneConfig {
             }
             None => PROGRAMS.map(|(_, program)| program).to_vec(),
         };
+        let k_ph = match &raw.k_ph {
+            Some(field) => file.key::<16>(field)?,
+            // A phone that has only its identity gets its keys with its application.
+            None if programs.iter().all(|program| *program == Program::Identity) => keys::Key::default(),
+            None => {
+                let detail = "missing field `k-ph`, from which the applications' keys derive; or `applications = [\"identity\"]`";
+                return Err(file.error(&raw.id.span(), detail));
+            }
+        };
+        let mut bent = k_ph.clone();
+        bent[0] ^= 1;
+        let k_id = keys::recognition(&k_ph);
+        let card_manager = raw.chip.as_ref().map(|chip| chip.check(file)).transpose()?;
         let identity = raw.identity.as_ref().map(|raw| identity(file, raw)).transpose()?;
         let usim = raw.usim.as_ref().map(|raw| usim(file, raw)).transpose()?;
         let aid = |field: &Option<Field>, default| field.as_ref().map_or(Ok(default), |f| file.value::<Aid>(f));
@@ -164,6 +178,7 @@ impl PhoneConfig {
             applications.extend(usim.clone());
             Personalisation {
                 applications,
+                card_manager: card_manager.clone(),
                 ..Personalisation::default()
             }
         };
@@ -182,6 +197,7 @@ impl PhoneConfig {
             personalisation,
             wrong,
             laboratory,
+            server: raw.server.as_ref().map(|server| server.check(file)).unwrap_or_default(),
         })
     }
 }

@@ -1,5 +1,8 @@
 //! The whole story in one process: lock and phone with their chips, stores on disk, a tape, and everything that can go wrong.
 
+mod download;
+mod network;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -60,6 +63,15 @@ pub enum DemoError {
     /// No randomness.
     #[error(transparent)]
     Random(#[from] tapdoor_protocol::vault::VaultError),
+    /// The site with its server.
+    #[error(transparent)]
+    Init(#[from] crate::init::InitError),
+    /// The lock's or the phone's way to the server.
+    #[error(transparent)]
+    Agent(#[from] tapdoor_agent::AgentError),
+    /// The server, or the way to it.
+    #[error("the demonstration's server: {0}")]
+    Network(String),
     /// The temporary folder.
     #[error("temporary folder: {0}")]
     Io(#[from] std::io::Error),
@@ -304,8 +316,8 @@ const SCENES: [(&str, &str, TapVerdict, Scene); 9] = [
 /// # Errors
 /// [`DemoError`] when the stage cannot be set.
 pub fn run(observe: &mut dyn FnMut(&Scenario), keep: &mut dyn FnMut(&Path)) -> Result<Vec<Scenario>, DemoError> {
-    let mut scenarios = Vec::with_capacity(SCENES.len());
-    for (name, shows, expected, scene) in SCENES {
+    let mut scenarios = Vec::with_capacity(SCENES.len() + download::SCENES.len());
+    for (name, shows, expected, scene) in SCENES.into_iter().chain(download::SCENES) {
         let folder = tempfile::tempdir()?;
         let site = Site::generate(2, false)?;
         let phone = site.phones.first().copied().unwrap_or(PhoneId([0; 8]));
@@ -343,7 +355,7 @@ mod tests {
     #[test]
     fn every_scene_ends_as_it_should() {
         let scenarios = super::run(&mut |_| (), &mut |_| ()).unwrap();
-        assert_eq!(scenarios.len(), 9);
+        assert_eq!(scenarios.len(), 17);
         for scenario in scenarios {
             assert!(scenario.ok, "{scenario:?}");
         }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tapdoor_hce_card::serve::Card;
-use tapdoor_hce_card::{Phone, PhoneLink};
+use tapdoor_hce_card::{HasPhone, Phone, PhoneLink};
 use tapdoor_link::stop::Stop;
 use tapdoor_link::{CardLink, FaultPlan, Faulty, Limits, LinkError, LinkErrorKind};
 use tapdoor_reader::source::{ANSWER_TIMEOUT, CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError};
@@ -23,6 +23,12 @@ impl SharedPhone {
     /// The phone, for as long as the guard lives.
     pub fn lock(&self) -> MutexGuard<'_, Phone> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HasPhone for SharedPhone {
+    fn with_phone<T>(&self, f: impl FnOnce(&mut Phone) -> T) -> T {
+        f(&mut self.lock())
     }
 }
 

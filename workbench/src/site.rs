@@ -1,16 +1,27 @@
-//! A site: its key, its lock, its phones. What a server will provision later is made here, for the laboratory.
+//! A site: its key, its lock, its phones, its server. What a server would provision over months is made here at once, for the laboratory.
 
-use std::fmt::Write;
+mod applications;
+mod files;
+#[cfg(test)]
+mod tests;
 
-use tapdoor_chip::personalise::Secret;
+use tapdoor_chip::personalise::{CardManager, ScpKeys, Secret};
 use tapdoor_chip::random::{OsRandom, RandomSource};
 use tapdoor_chip::{Application, ListEntry, Personalisation};
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::crypto::ecies::{SecretScalar, public_compressed};
 use tapdoor_protocol::door::USER_AUTHENTICATED;
 use tapdoor_protocol::door::keys;
-use tapdoor_protocol::ids::{LockId, PhoneId};
+use tapdoor_protocol::ids::{LockId, Mac, PhoneId, luhn};
 use tapdoor_protocol::vault::{Method, VaultError};
+
+pub use self::applications::{PACKAGED, Packaged};
+pub use self::files::{LockFile, PhoneFile};
+
+/// Where the server of a new site listens.
+pub const LISTEN: &str = "127.0.0.1:8443";
+/// The key version number of the key sets of new chips.
+const KVN: u8 = 0x30;
 
 /// A site with one lock.
 pub struct Site {
@@ -23,6 +34,15 @@ pub struct Site {
     server: [u8; 32],
     /// A test USIM: IMSI, ICCID, K, OPc.
     usim: Option<Usim>,
+    /// By which the server knows the lock.
+    mac: Mac,
+    /// Key sets of the chips: the lock's, and the phones' in their order.
+    lock_keys: ScpKeys,
+    phone_keys: Vec<ScpKeys>,
+    /// Signs load files.
+    provider: [u8; 32],
+    /// Enciphers keys in the server's store.
+    store_key: Secret,
 }
 
 struct Usim {
@@ -39,19 +59,6 @@ impl Site {
     /// # Errors
     /// [`VaultError::Random`].
     pub fn generate(phones: usize, usim: bool) -> Result<Self, VaultError> {
-        fn random<const N: usize>() -> Result<[u8; N], VaultError> {
-            let mut out = [0; N];
-            OsRandom.fill(&mut out)?;
-            Ok(out)
-        }
-        fn scalar() -> Result<[u8; 32], VaultError> {
-            loop {
-                let candidate = random()?;
-                if public_compressed(&SecretScalar(candidate)).is_some() {
-                    return Ok(candidate);
-                }
-            }
-        }
         let usim = if usim {
             let number = u32::from_be_bytes(random()?) % 1_000_000_000;
             Some(Usim {
@@ -72,7 +79,36 @@ impl Site {
             signing: scalar()?,
             server: scalar()?,
             usim,
+            mac: mac()?,
+            lock_keys: chip_keys()?,
+            phone_keys: (0..phones).map(|_| chip_keys()).collect::<Result<_, _>>()?,
+            provider: scalar()?,
+            store_key: Secret::new(random::<16>()?),
         })
+    }
+
+    /// The card manager of the lock's chip.
+    #[must_use]
+    pub fn lock_manager(&self) -> CardManager {
+        self.manager(&self.lock_keys)
+    }
+
+    /// The card manager of a phone's chip; `None` if there are fewer phones.
+    #[must_use]
+    pub fn phone_manager(&self, index: usize) -> Option<CardManager> {
+        self.phone_keys.get(index).map(|keys| self.manager(keys))
+    }
+
+    fn manager(&self, keys: &ScpKeys) -> CardManager {
+        let mut manager = CardManager::new(keys.clone());
+        manager.dap_keys.extend(public_key(&self.provider).map(|key| key.to_vec()));
+        manager
+    }
+
+    /// K_agent of the lock: by which its agent proves itself to the server.
+    #[must_use]
+    pub fn lock_agent(&self) -> keys::Key<16> {
+        keys::agent(&self.key, PhoneId(self.lock.0))
     }
 
     /// The list entry of a phone at the site's lock.
@@ -123,128 +159,65 @@ impl Site {
             ..Personalisation::default()
         }
     }
+}
 
-    /// lock.toml.
-    #[must_use]
-    pub fn lock_toml(&self) -> String {
-        let mut out = format!(
-            "# The lock. Try: tapdoor lock --config lock.toml --reader sim: --once\n\
-             id = \"{}\"\n\
-             # Its chip's memory, from this file's folder.\n\
-             store = \"lock.chip\"\n\
-             # Tried in this order{}.\n\
-             methods = [\"challenge-response\", \"aka\"{}]\n\
-             # The chip's own P-256 key, by which it signs requests to the server.\n\
-             signing-key = \"{}\"\n\n\
-             [aka]\n\
-             # milenage or tuak\n\
-             algorithm = \"milenage\"\n\n\
-             [policy]\n\
-             # Time caps against relays. A cold phone is slow, so they only warn: `lock --calibrate N` proposes better ones.\n\
-             answer-cap-ms = 1000\n\
-             tap-cap-ms = 3000\n\
-             over-cap = \"warn\"\n\n\
-             [door]\n\
-             # log = \"door.log\"\n\
-             # run = [\"sh\", \"-c\", \"echo $TAPDOOR_VERDICT $TAPDOOR_PHONE\"]\n",
-            self.lock,
-            if self.usim.is_some() {
-                "; usim is for a laboratory only"
-            } else {
-                ""
-            },
-            if self.usim.is_some() { ", \"usim\"" } else { "" },
-            hex::encode(self.signing),
-        );
-        for &phone in &self.phones {
-            let entry = self.entry(phone);
-            let _ = write!(
-                out,
-                "\n[[phones]]\nid = \"{phone}\"\nweakest = \"challenge-response\"\n# not-after = \"2030-01-01T00:00:00Z\"\n\
-                 k-id = \"{}\"\nk-l = \"{}\"\nmilenage = \"{}\"\ntuak = \"{}\"\n",
-                hex::encode(entry.k_id.expose()),
-                hex::encode(entry.k_l.expose()),
-                hex::encode(entry.milenage.as_ref().map_or(&[][..], Secret::expose)),
-                hex::encode(entry.tuak.as_ref().map_or(&[][..], Secret::expose)),
-            );
-        }
-        if let Some(usim) = &self.usim {
-            let _ = write!(
-                out,
-                "\n# Test USIMs (AKA profile U). Every lock shares their K: never use it for a real door.\n\
-                 [[usim.subscribers]]\nid = \"{}\"\nimsi = \"{}\"\nalgorithm = \"milenage\"\nk = \"{}\"\nopc = \"{}\"\n",
-                usim.id,
-                usim.imsi,
-                hex::encode(usim.k),
-                hex::encode(usim.opc)
-            );
-        }
-        out
-    }
+fn random<const N: usize>() -> Result<[u8; N], VaultError> {
+    let mut out = [0; N];
+    OsRandom.fill(&mut out)?;
+    Ok(out)
+}
 
-    /// phone.toml of one of the phones.
-    #[must_use]
-    pub fn phone_toml(&self, index: usize, store: &str) -> Option<String> {
-        let phone = *self.phones.get(index)?;
-        let mut out = format!(
-            "# A phone. Try: tapdoor phone --config phone.toml --serve vpcd:127.0.0.1:35963\n\
-             id = \"{phone}\"\n\
-             # Its chip's memory, from this file's folder.\n\
-             store = \"{store}\"\n\
-             k-ph = \"{}\"\n\
-             # What the phone tells the lock: its user was authenticated.\n\
-             user-authenticated = true\n\
-             applications = [\"challenge-response\", \"aka\", \"identity\"]\n\n\
-             [identity]\n\
-             kind = \"imei\"\n\
-             digits = \"{}\"\n\
-             k-agent = \"{}\"\n\
-             # The server's public key, to which the identity is enciphered.\n\
-             server-key = \"{}\"\n",
-            hex::encode(keys::phone(&self.key, phone).as_slice()),
-            imei(phone),
-            hex::encode(keys::agent(&self.key, phone).as_slice()),
-            public(&self.server),
-        );
-        if let (0, Some(usim)) = (index, &self.usim) {
-            let _ = write!(
-                out,
-                "\n# A test USIM (AKA profile U), for a laboratory only.\n\
-                 [usim]\niccid = \"{}\"\nimsi = \"{}\"\nalgorithm = \"milenage\"\nk = \"{}\"\nopc = \"{}\"\n",
-                usim.iccid,
-                usim.imsi,
-                hex::encode(usim.k),
-                hex::encode(usim.opc)
-            );
+/// A new P-256 private key.
+///
+/// # Errors
+/// [`VaultError::Random`].
+pub fn scalar() -> Result<[u8; 32], VaultError> {
+    loop {
+        let candidate = random()?;
+        if public_key(&candidate).is_some() {
+            return Ok(candidate);
         }
-        out.push_str("\n[laboratory]\n# How the phone misbehaves: see `tapdoor phone --help`.\nswitches = []\n");
-        Some(out)
-    }
-
-    /// server.toml: what the application management server will start from.
-    #[must_use]
-    pub fn server_toml(&self) -> String {
-        let mut out = format!(
-            "# The site's secrets, from which all keys of locks and phones derive (docs/protocol.md section 1).\n\
-             # No lock and no phone holds these. Keep this file apart from both.\n\
-             site-key = \"{}\"\n\
-             private-key = \"{}\"\n\n\
-             [[locks]]\nid = \"{}\"\npublic-key = \"{}\"\n",
-            hex::encode(self.key.as_slice()),
-            hex::encode(self.server),
-            self.lock,
-            public(&self.signing)
-        );
-        for &phone in &self.phones {
-            let _ = write!(out, "\n[[phones]]\nid = \"{phone}\"\nimei = \"{}\"\n", imei(phone));
-        }
-        out
     }
 }
 
-/// A P-256 public key, compressed, in hexadecimal.
+/// A new identifier of a lock or a phone.
+///
+/// # Errors
+/// [`VaultError::Random`].
+pub fn identifier() -> Result<[u8; 8], VaultError> {
+    random()
+}
+
+/// A new SCP03 key set of a chip, AES-128.
+///
+/// # Errors
+/// [`VaultError::Random`].
+pub fn chip_keys() -> Result<ScpKeys, VaultError> {
+    let key = || random::<16>().map(Secret::new);
+    Ok(ScpKeys {
+        kvn: KVN,
+        enc: key()?,
+        mac: key()?,
+        dek: key()?,
+    })
+}
+
+/// A made-up network address: locally administered, of one station (IEEE Std 802 8.2.2).
+fn mac() -> Result<Mac, VaultError> {
+    let mut address: [u8; 6] = random()?;
+    address[0] = address[0] & 0xFC | 0x02;
+    Ok(Mac(address))
+}
+
+/// The public key of a private one, P-256, SEC1, compressed; `None` if it is none.
+#[must_use]
+pub fn public_key(private: &[u8; 32]) -> Option<[u8; 33]> {
+    public_compressed(&SecretScalar(*private))
+}
+
+/// The same in hexadecimal.
 fn public(private: &[u8; 32]) -> String {
-    public_compressed(&SecretScalar(*private)).map(hex::encode).unwrap_or_default()
+    public_key(private).map(hex::encode).unwrap_or_default()
 }
 
 /// A made-up IMEI of the test range 00 1017, with its check digit.
@@ -253,48 +226,7 @@ fn imei(phone: PhoneId) -> String {
     with_luhn(&format!("001017{number:08}"))
 }
 
-/// The digits with their Luhn check digit behind them (ISO/IEC 7812-1 annex B).
+/// The decimal digits with their check digit behind them.
 fn with_luhn(digits: &str) -> String {
-    let sum: u32 = digits
-        .bytes()
-        .rev()
-        .enumerate()
-        .map(|(place, digit)| match (place % 2, u32::from(digit - b'0')) {
-            (0, d) if d > 4 => 2 * d - 9,
-            (0, d) => 2 * d,
-            (_, d) => d,
-        })
-        .sum();
-    format!("{digits}{}", (10 - sum % 10) % 10)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::path::Path;
-    use tapdoor_hce_card::PhoneConfig;
-    use tapdoor_reader::LockConfig;
-
-    #[test]
-    fn check_digits() {
-        // The example of 3GPP TS 23.003 annex B: IMEI 490154203237518.
-        assert_eq!(with_luhn("49015420323751"), "490154203237518");
-        assert_eq!(with_luhn("7992739871"), "79927398713");
-    }
-
-    #[test]
-    fn the_files_are_read_back_as_the_keys_they_came_from() {
-        for usim in [false, true] {
-            let site = Site::generate(2, usim).unwrap();
-            let lock = LockConfig::parse(Path::new("lock.toml"), &site.lock_toml()).unwrap();
-            let list: Vec<ListEntry> = site.phones.iter().map(|p| site.entry(*p)).collect();
-            assert_eq!(lock.personalisation.list, list);
-            assert_eq!(lock.personalisation.subscribers.len(), usize::from(usim));
-            for (index, phone) in site.phones.iter().enumerate() {
-                let config = PhoneConfig::parse(Path::new("phone.toml"), &site.phone_toml(index, "p.chip").unwrap()).unwrap();
-                assert_eq!(config.id, *phone);
-                assert_eq!(config.personalisation.applications[..2], site.phone_chip(*phone).applications[..2]);
-            }
-        }
-    }
+    luhn(digits).map_or_else(|| digits.to_owned(), |check| format!("{digits}{check}"))
 }
