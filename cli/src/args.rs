@@ -1,10 +1,14 @@
 //! The command line: the one definition behind help, completions and man pages.
 
+mod server;
+
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use tapdoor_hce_card::Switch;
 use tapdoor_workbench::ReaderSpec;
+
+pub use self::server::*;
 
 /// A workbench for doors that open with a phone.
 #[derive(Debug, Parser)]
@@ -49,6 +53,8 @@ pub enum Command {
     Lock(LockArgs),
     /// Be the phone
     Phone(PhoneArgs),
+    /// Be the application management server, or administer it
+    Server(ServerArgs),
     /// Send APDUs, exactly these bytes
     Apdu(ApduArgs),
     /// List the readers that can be seen
@@ -73,7 +79,7 @@ pub struct DemoArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  tapdoor init site\n  tapdoor init site --phones 3\n  tapdoor init lab --usim")]
+#[command(after_help = "Examples:\n  tapdoor init site\n  tapdoor init site --phones 3\n  tapdoor init site --bare-phone\n  tapdoor init lab --usim\n\nMakes lock.toml, phone.toml, server.toml, the server's certificates (ca.crt, ca.key, server.crt, server.key), its\nadministration token (admin.token), the key that signs applications (provider.key), and the applications (apps/).")]
 pub struct InitArgs {
     /// The folder; existing files are never overwritten
     pub dir: PathBuf,
@@ -83,6 +89,9 @@ pub struct InitArgs {
     /// A test USIM too (AKA profile U), for a laboratory only
     #[arg(long)]
     pub usim: bool,
+    /// Phones without applications: the first tap downloads them
+    #[arg(long)]
+    pub bare_phone: bool,
 }
 
 /// Where the card is.
@@ -145,7 +154,7 @@ pub struct LockArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963\n  tapdoor phone --config site/phone.toml --serve tcp-listen:127.0.0.1:35970\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --lab wrong-key\n\nLaboratory switches: missing[=challenge-response|aka|identity|AID], wrong-key, slow=MILLISECONDS,\nsilent[=N] (from the Nth APDU of a tap on), tear[=N] (gone at the Nth APDU), answer=HEX."
+    after_help = "Examples:\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963\n  tapdoor phone --config site/phone.toml --serve tcp-listen:127.0.0.1:35970\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --lab wrong-key\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --server https://127.0.0.1:8443\n\nLaboratory switches: missing[=challenge-response|aka|identity|AID], wrong-key, slow=MILLISECONDS,\nsilent[=N] (from the Nth APDU of a tap on), tear[=N] (gone at the Nth APDU), answer=HEX."
 )]
 pub struct PhoneArgs {
     /// phone.toml
@@ -157,6 +166,15 @@ pub struct PhoneArgs {
     /// A laboratory switch; may be given several times
     #[arg(long, value_name = "SWITCH")]
     pub lab: Vec<Switch>,
+    /// The server whose applications the phone takes, https://HOST:PORT (instead of phone.toml's)
+    #[arg(long, value_name = "URL", conflicts_with = "no_server")]
+    pub server: Option<String>,
+    /// Certificate of the server's authority, PEM (instead of phone.toml's)
+    #[arg(long, value_name = "FILE", conflicts_with = "no_server")]
+    pub ca: Option<PathBuf>,
+    /// No agent, whatever phone.toml says
+    #[arg(long)]
+    pub no_server: bool,
     /// Leave the field when told the verdict, and come back: the next tap
     #[arg(long)]
     pub retap: bool,

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Command::Init(a) => commands::init::run(a, &mut out),
         Command::Lock(a) => commands::lock::run(a, &mut out, &stop),
         Command::Phone(a) => commands::phone::run(a, &mut out, &stop),
+        Command::Server(a) => commands::server::run(a, &mut out, &stop),
         Command::Apdu(a) => commands::apdu::run(a, &mut out, &stop),
         Command::Readers => commands::readers::run(&mut out),
         Command::Show(a) => commands::show::run(a, &mut out),

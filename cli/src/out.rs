@@ -55,6 +55,11 @@ impl Out {
         self.verbosity > 0
     }
 
+    /// Whether `-q` was given.
+    pub fn is_quiet(&self) -> bool {
+        self.verbosity < 0
+    }
+
     /// One event: `value` for programs, `text` for people. A line each, whole, at once.
     pub fn event(&mut self, value: &Value, text: impl FnOnce() -> String) -> io::Result<()> {
         if self.json {

@@ -68,6 +68,18 @@ python_with_smartcard() {
     return 1
 }
 
+# An interpreter that has yubikit besides: the one that scripts/install-deps made, or any other.
+python_with_yubikit() {
+    local python
+    for python in ${YUBIKIT_PYTHON:+"$YUBIKIT_PYTHON"} "${PEER_PYTHON:-python3}" "$ROOT/target/yubikit/bin/python"; do
+        if "$python" -c 'import cryptography, smartcard, yubikit.securitydomain' >/dev/null 2>&1; then
+            command -v "$python"
+            return
+        fi
+    done
+    return 1
+}
+
 # --- a PC/SC stack of one's own --------------------------------------------------------------------------------------
 
 # Run the rest of this suite inside a private pcscd with vpcd: the script is started again in there, with VPCD_PORT set to

@@ -96,7 +96,9 @@ impl House {
                 let is_phone = table.contains("phones") || table.contains("subscribers") || (table.is_empty() && text.contains("k-ph"));
                 let secret = match name {
                     "k-id" | "k-l" | "k-ph" | "milenage" | "tuak" | "k" | "opc" | "k-agent" | "signing-key" | "site-key"
-                    | "private-key" | "digits" | "imei" | "imsi" | "iccid" => true,
+                    | "private-key" | "digits" | "imei" | "imsi" | "iccid" | "enc" | "dek" | "chip-enc" | "chip-mac" | "chip-dek"
+                    | "store-key" | "admin-token" => true,
+                    "mac" => table.contains("chip"),
                     "id" => is_phone,
                     _ => false,
                 };

@@ -1,7 +1,7 @@
 //! `tapdoor init`.
 
 use serde_json::json;
-use tapdoor_workbench::init::{self, InitError};
+use tapdoor_workbench::init::{self, InitError, InitOptions};
 
 use super::Outcome;
 use crate::args::InitArgs;
@@ -10,7 +10,12 @@ use crate::out::Out;
 
 /// Runs the command.
 pub fn run(args: &InitArgs, out: &mut Out) -> Outcome {
-    let paths = init::init(&args.dir, usize::try_from(args.phones).unwrap_or(1), args.usim).map_err(|e| {
+    let options = InitOptions {
+        phones: usize::try_from(args.phones).unwrap_or(1),
+        usim: args.usim,
+        bare_phone: args.bare_phone,
+    };
+    let paths = init::init(&args.dir, options).map_err(|e| {
         let code = if matches!(e, InitError::Exists(_)) { USAGE } else { DEVICE };
         Failure::new(code, e)
     })?;
@@ -19,9 +24,10 @@ pub fn run(args: &InitArgs, out: &mut Out) -> Outcome {
         &json!({"event": "init", "path": args.dir.display().to_string(), "files": files}),
         || {
             format!(
-                "{}\n\nThey hold keys: keep them to yourself. Next:\n  tapdoor lock --config {}/lock.toml --reader sim: --once",
+                "{}\n\nThey hold keys: keep them to yourself. Next:\n  tapdoor lock --config {dir}/lock.toml --reader sim: --once\n  \
+                 tapdoor server --config {dir}/server.toml",
                 files.join("\n"),
-                args.dir.display()
+                dir = args.dir.display()
             )
         },
     )?;

@@ -1,5 +1,7 @@
 //! `tapdoor phone`.
 
+mod agent;
+
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
@@ -34,6 +36,7 @@ pub fn run(args: &PhoneArgs, out: &mut Out, stop: &Stop) -> Outcome {
         out.warn("laboratory switches are on: this phone misbehaves on purpose");
     }
     let id = config.id;
+    let server = agent::server(args, config.server.clone())?;
     let serves = args.serve.iter().map(|text| serve(text)).collect::<Result<Vec<_>, _>>()?;
     // Several threads serve, one writes: lines stay whole and in order.
     let (send, lines) = mpsc::channel::<Option<Line>>();
@@ -77,6 +80,9 @@ pub fn run(args: &PhoneArgs, out: &mut Out, stop: &Stop) -> Outcome {
             }
         });
     }
+    if let Some(server) = server {
+        agent::spawn(server, id, phone, stop, send.clone());
+    }
     // The phone's observer holds a sender as long as the phone lives, so the end is told by the stop.
     let end = send;
     let _guard = stop.on_stop(move || {
@@ -111,6 +117,10 @@ fn chip_event(event: &ChipEvent) -> Line {
         Event::Authenticated { lock, clock } => (
             json!({"event": "authenticated", "aid": event.aid.to_string(), "lock": lock.to_string(), "clock": (clock != 0).then_some(clock)}),
             format!("lock {lock} proved itself"),
+        ),
+        Event::Downloading => (
+            json!({"event": "downloading", "aid": event.aid.to_string()}),
+            "the lock asks the server for the application that this phone lacks".to_owned(),
         ),
         Event::Verdict(Verdict::Open) => (
             json!({"event": "verdict", "verdict": "open", "reason": null}),
