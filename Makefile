@@ -5,7 +5,7 @@ CARGO_FLAGS ?=
 TEST_FLAGS ?=
 DEPS := scripts/install-deps
 EXAMPLES := $(basename $(notdir $(wildcard examples/*.rs)))
-SCRIPTS := scripts/install-deps .ci/run tests/interop/run $(wildcard tests/interop/*.sh tests/support/*.sh)
+SCRIPTS := scripts/install-deps .ci/run applets/build tests/interop/run $(wildcard tests/interop/*.sh tests/support/*.sh)
 
 # rustup's folder, for shells that have not read ~/.cargo/env yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin

@@ -79,7 +79,9 @@ pub struct DemoArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  tapdoor init site\n  tapdoor init site --phones 3\n  tapdoor init site --bare-phone\n  tapdoor init lab --usim\n\nMakes lock.toml, phone.toml, server.toml, the server's certificates (ca.crt, ca.key, server.crt, server.key), its\nadministration token (admin.token), the key that signs applications (provider.key), and the applications (apps/).")]
+#[command(
+    after_help = "Examples:\n  tapdoor init site\n  tapdoor init site --phones 3\n  tapdoor init site --bare-phone\n  tapdoor init lab --usim\n\nMakes lock.toml, phone.toml, server.toml, the server's certificates (ca.crt, ca.key, server.crt, server.key), its\nadministration token (admin.token), the key that signs applications (provider.key), and the applications (apps/)."
+)]
 pub struct InitArgs {
     /// The folder; existing files are never overwritten
     pub dir: PathBuf,

@@ -73,12 +73,7 @@ impl Phone {
     ///
     /// # Errors
     /// The status word to answer with.
-    pub fn process<V: Vault>(
-        &mut self,
-        vault: &mut V,
-        command: &Command<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<Option<Event>, StatusWord> {
+    pub fn process<V: Vault>(&mut self, vault: &mut V, command: &Command<'_>, out: &mut Vec<u8>) -> Result<Option<Event>, StatusWord> {
         if command.cla != 0x80 {
             return Err(StatusWord::CLA_NOT_SUPPORTED);
         }

@@ -217,6 +217,8 @@ make_site() {
         not_ok 'tapdoor init' "$(tail -n 1 "$WORK/init.log")"
         exit 1
     fi
+    # Most suites have no server; one that has gives its address on the command line.
+    sed -i 's/^url = /# url = /' "$SITE/lock.toml"
     local line
     while read -r line; do declare -g "$line"; done < <(peer site.py "$SITE")
 }

@@ -14,6 +14,7 @@ use tapdoor_reader::calibrate::Calibration;
 use tapdoor_reader::config::Method;
 use tapdoor_reader::download::Downloads;
 use tapdoor_reader::{Lock, LockConfig, LockEvent, Tap, TapVerdict};
+use tapdoor_workbench::open::ReaderSpec;
 
 use super::{Outcome, ready, tape};
 use crate::args::{Expect, LockArgs};
@@ -154,7 +155,9 @@ fn methods(words: &[String], config: &LockConfig) -> Result<Vec<Method>, Failure
 
 /// The way to the server, if there is one: the command line's, else lock.toml's.
 fn downloads(args: &LockArgs, config: &mut LockConfig) -> Result<Option<Downloads>, Failure> {
-    if args.no_server {
+    // A phone that is simulated in this process, or on a tape, has no agent that a server could reach.
+    let played = matches!(args.reader.reader, ReaderSpec::Sim(_) | ReaderSpec::Tape(_)) && args.server.is_none();
+    if args.no_server || played {
         config.server = None;
     }
     if let (Some(url), None) = (&args.server, &config.server) {

@@ -288,7 +288,9 @@ impl Session {
         turn.mark_unchanged();
         let _open = Open::new(self, state);
         let bell = state.hub.bell(self.chip);
-        let deadline = tokio::time::Instant::now() + state.limits.poll;
+        // The answer to the proof is not held open: the agent learns at once that it is connected.
+        let hold = if number == 0 { Duration::ZERO } else { state.limits.poll };
+        let deadline = tokio::time::Instant::now() + hold;
         let mut stopping = state.stopping.clone();
         loop {
             {

@@ -126,7 +126,8 @@ pub(super) const SCENES: [(&str, &str, TapVerdict, Scene); 8] = [
             let pushed = network.wait_for(&jobs)?;
             let after = phone.tap(&mut lock);
             let method = after.method;
-            let mut found = Found::of(after, None, Some(2));
+            // The first SELECT finds nothing now.
+            let mut found = Found::of(after, None, Some(3));
             found.ok &= pushed && before.method == Some(vault::Method::ChallengeResponse) && method == Some(vault::Method::Aka);
             Ok(found)
         },
