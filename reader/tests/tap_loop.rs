@@ -79,6 +79,7 @@ fn run(mut turns: Vec<Turn>) -> (Vec<(TapVerdict, Option<Reason>)>, usize, u32, 
         match event {
             LockEvent::Tap { tap, .. } => taps.push((tap.verdict, tap.reason)),
             LockEvent::Trouble(_) => troubles += 1,
+            LockEvent::Download(_) => panic!("there is no server"),
         }
         true
     });

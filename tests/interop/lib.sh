@@ -80,6 +80,18 @@ python_with_yubikit() {
     return 1
 }
 
+# An interpreter that has openapi-spec-validator.
+python_with_openapi() {
+    local python
+    for python in ${OPENAPI_PYTHON:+"$OPENAPI_PYTHON"} python3 "$ROOT/target/openapi/bin/python"; do
+        if "$python" -c 'import openapi_spec_validator' >/dev/null 2>&1; then
+            command -v "$python"
+            return
+        fi
+    done
+    return 1
+}
+
 # --- a PC/SC stack of one's own --------------------------------------------------------------------------------------
 
 # Run the rest of this suite inside a private pcscd with vpcd: the script is started again in there, with VPCD_PORT set to
