@@ -138,10 +138,12 @@ killed_at() {
     server) server "${kill[@]}" ;;
     *) server ;;
     esac
+    running server || server
     case $1 in
     phone) phone "${kill[@]}" ;;
     *) phone ;;
     esac
+    running phone || phone || return 1
     case $1 in
     lock) tap "${kill[@]}" ;;
     *) tap ;;
@@ -160,11 +162,11 @@ killed_at() {
 }
 
 # So many places of each kind (TAPDOOR_KILLS=1000 for all).
-KILLS=${TAPDOOR_KILLS:-5}
+KILLS=${TAPDOOR_KILLS:-3}
 for process in server phone lock; do
     record "$process"
     # The steps by kind, so that each N is one call.
-    for call in fdatasync sendto writev; do
+    for call in fsync fdatasync sendto writev; do
         steps=$(grep -c "$call(" "$WORK/steps")
         failed=''
         done_steps=0
