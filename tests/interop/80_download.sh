@@ -158,6 +158,8 @@ killed_at() {
     opens || { echo "attempt $attempt: $TAP $(tail -n 1 "$WORK/lock.err")"; return 1; }
     tap
     opens_at_once || { echo "not installed for good: $TAP"; return 1; }
+    # It may have died only now, after the taps.
+    running server || server || return 1
     wait_for 10 settled || { echo 'a job is left over'; return 1; }
 }
 

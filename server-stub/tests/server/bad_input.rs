@@ -206,7 +206,10 @@ async fn stopping_answers_those_who_wait() {
     let mut site = Site::start_with(|toml| toml.replace("poll-ms = 400", "poll-ms = 20000")).await;
     let phone = Agent::phone(&site, PHONE);
     let (first, second) = (phone.clone(), phone.clone());
-    let waiting = tokio::spawn(async move { first.connect().await.status });
+    // The answer to the proof comes at once; the next request is the one that waits.
+    let answer = first.connect().await;
+    assert_eq!(answer.status, 204);
+    let waiting = tokio::spawn(async move { first.step(&answer.next.unwrap(), Vec::new()).await.status });
     let mut tries = 0;
     while site.get("/v1/status").await.1["connected"]["phones"] != 1 {
         tokio::time::sleep(Duration::from_millis(10)).await;
