@@ -18,7 +18,8 @@ use serde_json::Value;
 use crate::house::{House, LONG, assert_opens, assert_tap};
 use crate::proc::{Proc, run, tapdoor};
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 11] = [
+    "server",
     "demo",
     "init",
     "lock",
