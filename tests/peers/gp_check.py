@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Manages the chip of a phone at a PC/SC reader, in parts: what is right is done, what is wrong must be refused and change nothing.
 
-Written from docs/protocol.md alone (section 13). One JSON line a check; exit status 0 when all held.
+The commands are the specification's; the status words that it expects are those of docs/protocol.md section 13. One JSON line a check; exit status 0 when all held.
 """
 import argparse
 import hashlib

@@ -1,6 +1,6 @@
 """A GlobalPlatform host: what manages the content of a chip, over gp_scp03's secure channel.
 
-Written from docs/protocol.md alone (section 13) and the GlobalPlatform Card Specification v2.3 that it names.
+Commands of the GlobalPlatform Card Specification v2.3, with the data that docs/protocol.md section 13 adds to them.
 """
 import hashlib
 
