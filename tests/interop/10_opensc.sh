@@ -8,6 +8,8 @@ need pcsc_scan pcsc-tools
 need_peers # to wait for the reader's state
 in_private_pcscd "$@"
 make_site --usim
+# A chip without a key set: nobody manages it, and everybody may look (70_card_manager has the other kind).
+sed -i '/^\[chip\]/,/^$/d' "$SITE/phone.toml"
 
 # --- what docs/protocol.md sections 2, 3 and 8 and the card manager's standard say, as expressions over hexadecimal digits ---
 
@@ -145,12 +147,12 @@ same_number() {
     [ -n "$first" ] && [ "$first" = "$second" ]
 }
 check 'opensc-tool -s: the chip keeps its number' same_number
-application() { echo "e3144f09${1}9f70010fc503......"; }
+application() { echo "e3124f09${1}9f70010fc501.."; }
 check 'opensc-tool -s: GET STATUS' answers opensc 00A40400 "${MANAGER_FCI}9000" \
-    80F28002024F0000 "e3134f08${MANAGER}9f700101c50380....9000" \
-    80F24002024F0000 "$(application $CR)$(application $AKA)$(application $IDENTITY)e31b4f10${USIM}9f7001..c503......9000" \
+    80F28002024F0000 "e3114f08${MANAGER}9f700101c501809000" \
+    80F24002024F0000 "$(application $CR)$(application $AKA)$(application $IDENTITY)e3194f10${USIM}9f7001..c501..9000" \
     "80F240020B4F09${AKA}00" "$(application $AKA)9000" 80F22002024F0000 6a88 80F24001024F0000 6985 80F24004024F0000 6a86 \
-    80F24002025C0000 6a80
+    80F24002025C0000 "$(application $CR)$(application $AKA)$(application $IDENTITY)e3194f10${USIM}9f7001..c501..9000"
 
 # --- scriptor: any bytes ----------------------------------------------------------------------------------------------
 

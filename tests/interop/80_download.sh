@@ -70,7 +70,7 @@ check 'curl: status' code 200 -H "Authorization: Bearer $token" "$URL/v1/status"
 check 'curl: a body that is no JSON' code 400 -H 'Content-Type: application/json' -d '{"lock":' "$URL/v1/downloads"
 check 'curl: another content type' code 415 -H 'Content-Type: text/plain' -d '{}' "$URL/v1/downloads"
 head -c 300000 /dev/zero >"$WORK/zeros"
-check 'curl: a body of 300,000 bytes' code 413 -H 'Content-Type: application/json' --data-binary "@$WORK/zeros" "$URL/v1/downloads"
+check 'curl: a body of 300,000 bytes' code 413 -H 'Expect: 100-continue' -H 'Content-Type: application/json' --data-binary "@$WORK/zeros" "$URL/v1/downloads"
 check 'curl: no such route' code 404 "$URL/v2"
 check 'curl: a client without our authority is turned away by TLS' not curl --silent --max-time 5 "$URL/healthz"
 registered() { api -H "Authorization: Bearer $token" "$URL/v1/phones" | grep -q '"connected":true'; }
