@@ -75,7 +75,7 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A card that is there and held. Dropping it ends the hold.
 ///
-/// An exchange may last for as long as reader and card please; [`tapdoor_link::attend`] is for those who cannot wait so long.
+/// An exchange may last for as long as reader and card please; [`tapdoor_link::attend()`] is for those who cannot wait so long.
 pub struct Session {
     /// The way to the card.
     pub link: Box<dyn CardLink + Send>,

@@ -65,7 +65,7 @@ impl Drop for HeldCard {
     }
 }
 
-/// The link. An exchange lasts for as long as driver and card please: [`tapdoor_link::attend`] is for those who cannot wait so long.
+/// The link. An exchange lasts for as long as driver and card please: [`tapdoor_link::attend()`] is for those who cannot wait so long.
 pub(super) struct PcscLink {
     card: HeldCard,
     limits: Limits,

@@ -11,7 +11,7 @@
 //! **No call is waited for for ever.** While another program is inside a transaction, `SCardConnect` and
 //! `SCardBeginTransaction` block; while a card is silent, `SCardTransmit` does (a driver may have a time-out, vpcd has none).
 //! Nothing can cancel them. So each session has a thread and a context of its own, and who waits for it waits for a limited
-//! time; a thread that was given up gives the card back when its call returns. The exchanges are the caller's to watch: [`tapdoor_link::attend`]
+//! time; a thread that was given up gives the card back when its call returns. The exchanges are the caller's to watch: [`tapdoor_link::attend()`]
 //! does it, with [`super::ANSWER_TIMEOUT`].
 
 mod hold;
