@@ -19,7 +19,7 @@
 //! | [`card`] | [`CardLink`], [`Limits`], [`LinkError`] | the seam itself |
 //! | [`complete`] | [`Complete`] | GET RESPONSE after `61xx`, repetition after `6Cxx`, command chaining |
 //! | [`recorder`] | [`Recorder`], [`Observer`] | somebody who is told of every exchange, such as a tape |
-//! | [`attend`] | [`Attended`] | work with a card that may fall silent for ever |
+//! | [`mod@attend`] | [`Attended`] | work with a card that may fall silent for ever |
 //! | [`timing`] | [`Timed`] | how long the card took |
 //! | [`relay_guard`] | [`RelayGuard`] | caps on the time of each answer and of the tap |
 //! | [`fault`] | [`Faulty`], [`FaultPlan`] | faults, on purpose and repeatably |
