@@ -17,6 +17,7 @@ use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::globalplatform::remote_admin as names;
 use tapdoor_protocol::globalplatform::remote_admin::{AdminFrom, ScriptStatus};
 use tapdoor_protocol::globalplatform::script;
+use tapdoor_protocol::status::StatusWord;
 
 use crate::agent::AgentEvent;
 use crate::chip::WiredChip;
@@ -25,6 +26,8 @@ use crate::server::{Server, body, refusal};
 
 /// How often a request whose answer was lost is repeated.
 const REPEATS: u32 = 6;
+/// Most GET RESPONSEs for one answer: the longest one in parts of 255 bytes needs 258.
+const MOST_PARTS: usize = 300;
 /// Longest R-APDU that is put together.
 const LONGEST_ANSWER: usize = 65_536;
 /// The pause before the first repetition; it doubles.
@@ -96,7 +99,8 @@ fn whole_answer(chip: &dyn WiredChip, command: &[u8]) -> Vec<u8> {
     let mut whole = Vec::with_capacity(258);
     let mut part = Vec::with_capacity(258);
     chip.process(command, &mut part);
-    loop {
+    // A chip that always has more and never gives it must not hold its agent.
+    for _ in 0..MOST_PARTS {
         let more = match part.split_last_chunk::<2>() {
             Some((data, [0x61, length])) if whole.len() + data.len() <= LONGEST_ANSWER => {
                 whole.extend_from_slice(data);
@@ -110,6 +114,7 @@ fn whole_answer(chip: &dyn WiredChip, command: &[u8]) -> Vec<u8> {
         part.clear();
         chip.process(&[0x00, 0xC0, 0x00, 0x00, more], &mut part);
     }
+    StatusWord::NO_DIAGNOSIS.to_bytes().to_vec()
 }
 
 fn post(server: &Server, url: Url, from: AdminFrom) -> RequestBuilder {
@@ -251,6 +256,26 @@ mod tests {
     fn answers_in_parts_come_whole_into_the_script() {
         let chip = Parts(std::sync::Mutex::new(vec![1, 2, 3, 4, 5]));
         assert_eq!(whole_answer(&chip, &[0x80, 0xF2, 0, 0]), [1, 2, 3, 4, 5, 0x90, 0x00]);
+    }
+
+    /// Always has more, and never gives it.
+    struct Endless;
+
+    impl WiredChip for Endless {
+        fn reset(&self) {}
+
+        fn process(&self, _: &[u8], response: &mut Vec<u8>) {
+            response.extend([0x61, 0x10]);
+        }
+
+        fn proof(&self, _: &[u8; 16], _: &[u8; 8]) -> Option<[u8; 16]> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_chip_that_never_gives_what_it_promises_is_left() {
+        assert_eq!(whole_answer(&Endless, &[0x80, 0xF2, 0, 0]), [0x6F, 0x00]);
     }
 
     #[test]
