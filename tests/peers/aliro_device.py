@@ -31,22 +31,28 @@ class Device:
     def __init__(self, groups, mailbox=512, readable=True, writable=True, versions=(a.VERSION,), vendor=b"", lengths=None,
                  longest=256, ephemeral=a.fresh, rng=os.urandom, kpersistent=None, script=None, bugs=()):
         """`groups`: {group identifier: (the key that the device knows for it, credential private key)}. `lengths`: (longest command
-        APDU, longest response APDU) for 7F66; without them an answer has at most `longest` bytes of data. `kpersistent`: {(reader identifier, credential public key): key}, kept between taps."""
-        self.groups, self.versions, self.vendor, self.lengths = dict(groups), list(versions), vendor, lengths
+        APDU, longest response APDU) for 7F66; without them an answer has at most `longest` bytes of data. `kpersistent`: {(reader
+        identifier, credential public key): key}, kept between taps."""
+        self.groups, self.versions = dict(groups), list(versions)
+        self.vendor, self.lengths = b"" if "no-descriptor" in bugs else vendor, None if "no-lengths" in bugs else lengths
         self.mailbox = aliro_mailbox.Mailbox(mailbox, readable, writable, bugs)
         self.longest, self.ephemeral, self.rng = longest, ephemeral, rng
         self.kpersistent = {} if kpersistent is None else kpersistent
         self.script, self.bugs = script or {}, frozenset(bugs)
         self.seen, self.log, self.report = [], [], lambda event: None
         self.touched = self.over = False
-        self.power(True)
+        self.chain, self.pending = None, b""
+        self._end()
 
     # the card object of vpcd_card ----------------------------------------------------------------------------------------
     def power(self, on):
         if not on and self.touched:
             self.over = True
         self.chain, self.pending = None, b""
-        self._end()
+        if "mailbox-forgets" in self.bugs:
+            self.mailbox.content[:] = bytes(len(self.mailbox.content))
+        if "power-keeps-keys" not in self.bugs:
+            self._end()
 
     def tap_over(self):
         over = self.over
@@ -74,7 +80,8 @@ class Device:
     # commands ----------------------------------------------------------------------------------------------------------
     def _end(self):
         self.state, self.t, self.channel, self.own, self.reader_key = IDLE, None, None, None, None
-        self.mailbox.drop()
+        if "atomic-survives" not in self.bugs:
+            self.mailbox.drop()
 
     def _script(self, step, value):
         return self.script[step](value) if step in self.script else value
@@ -89,21 +96,26 @@ class Device:
             if "keys-survive-errors" not in self.bugs:
                 self._end()
             self.report({"event": "refused", "ins": raw[1:2].hex(), "sw": str(e)})
-            return bytes.fromhex(str(e))
+            if "tells-strangers" in self.bugs and raw[1:2] == b"\x81":
+                return next(iter(self.groups.values()))[0] + bytes.fromhex(str(e))
+            return b"\x90\0" if "swallows-errors" in self.bugs or ("no-states" in self.bugs and str(e) == "6D00") else bytes.fromhex(str(e))
 
     def _command(self, raw):
         parsed = d.parse_capdu(raw)
         if parsed is None:
             raise Refuse("6700")
         cla, ins, p1, p2, data, ne = parsed
-        if (ins, cla & 0xEF) == (a.GET_RESPONSE, 0x00) or (ins, cla) == (a.GET_RESPONSE, 0x80):
+        if (ins, cla & 0xEF) == (a.GET_RESPONSE, 0x00) or (ins, cla) == (a.GET_RESPONSE, 0x80) and "get-response-00-only" not in self.bugs:
             if not self.pending:
                 raise Refuse("6D00")
             return self._cut(self.pending, ne)
-        self.pending = b""
+        if "keeps-pending" not in self.bugs:
+            self.pending = b""
         if ins == a.CONTROL_FLOW and cla == 0x80:
             return self._control_flow(data)
         if ins == a.SELECT and cla == 0x00:
+            if self.chain and "chains-swallow-select" in self.bugs:
+                raise Refuse("6883")
             self.chain = None
             return self._cut(self._select(p1, p2, data), ne)
         if ins == 0xCA and (p1, p2) == (0x7F, 0x68):
@@ -120,7 +132,7 @@ class Device:
             raise Refuse("6884")
         data, self.chain = (self.chain[1] if self.chain else b"") + data, None
         if cla == 0x90:
-            if len(data) > 4096:
+            if len(data) > 4096 and "endless-chains" not in self.bugs:
                 raise Refuse("6700")
             self.chain = (ins, data)
             return b"\x90\0"
@@ -134,9 +146,9 @@ class Device:
         most = ne or 256
         if "ignores-le" in self.bugs:
             most = 256
-        if self.lengths and "too-long-answers" not in self.bugs:
-            most = min(most, self.lengths[1] - 2)
-        elif not self.lengths:
+        if self.lengths:
+            most = min(most, self.lengths[1] - 2) if "too-long-answers" not in self.bugs else most
+        else:
             most = min(most, self.longest)
         now, self.pending = answer[:most], answer[most:]
         return now + (bytes([0x61, len(self.pending) if len(self.pending) < 256 else 0]) if self.pending else b"\x90\0")
@@ -146,8 +158,9 @@ class Device:
             raise Refuse("6A86")
         if data != a.AID:
             raise Refuse("6A82")
+        channel = self.channel if "select-keeps-keys" in self.bugs else None
         self._end()
-        self.touched = True
+        self.touched, self.channel = True, channel
         inside = [(0x80, b"\0\0"), (0x5C, b"".join(self.versions))]
         if self.lengths:
             inside.append((0x7F66, a.encode((2, n.to_bytes(2, "big")) for n in self.lengths)))
@@ -171,6 +184,8 @@ class Device:
         got = dict(items)
         if "takes-88-for-87" in self.bugs and 0x88 in got:
             got[0x87] = got[0x88]
+        elif "takes-any-order" in self.bugs and sorted(known) == [0x41, 0x42, 0x4C, 0x4D, 0x5C, 0x87] or "takes-repeated" in self.bugs:
+            pass
         elif known not in ([0x41, 0x42, 0x5C, 0x87, 0x4C, 0x4D], [0x41, 0x42, 0x5C, 0x87, 0x4C, 0x4D, 0xB1]):
             raise Refuse("6701")
         if [len(got[tag]) for tag in (0x41, 0x42, 0x5C, 0x4C, 0x4D)] != [1, 1, 2, 16, 32] or len(got.get(0xB1, b"")) > 127:
@@ -179,7 +194,8 @@ class Device:
             raise Refuse("6701")
         if got[0x5C] not in self.versions and "any-version" not in self.bugs:
             raise Refuse("6985")
-        a.point(got[0x87])
+        if "any-point" not in self.bugs:
+            a.point(got[0x87])
         if "refuses-strangers-in-auth0" in self.bugs and got[0x4D][:16] not in self.groups:
             raise Refuse("6701")
         if self.own_again() is None:
@@ -225,6 +241,9 @@ class Device:
                 cert.unpack(data)
             except ValueError:
                 raise Refuse("6A80") from None
+            group = self._group(self.t.reader)
+            if "checks-certificates-early" in self.bugs and group and cert.subject_key(data, group[0]) is None:
+                raise Refuse("6982")
         self.certificate = data
         self.seen.append(("LOAD CERT", {"certificate": data}))
         return b""
@@ -233,9 +252,9 @@ class Device:
         if self.state != KNOWN:
             raise Refuse("6D00")
         items = a.decode(data)
-        if "strict-tags" in self.bugs and len(items) > 3:
+        if "strict-tags" in self.bugs and any(tag not in (0x41, 0x9E, 0x90) for tag, _ in items):
             raise Refuse("6701")
-        got = a.unique(items, (0x41, 0x9E, 0x90))
+        got = dict(items) if "takes-repeated" in self.bugs else a.unique(items, (0x41, 0x9E, 0x90))
         if len(got.get(0x41, b"")) != 1 or (len(got.get(0x9E, b"")) != 64 and "cuts-signatures" not in self.bugs):
             raise Refuse("6701")
         if 0x90 in got and "no-cert-in-auth1" in self.bugs:
@@ -253,6 +272,9 @@ class Device:
                 key = cert.unpack(certificate)[cert.KEY][1:]
             if key is None:
                 raise Refuse("6982")
+        if "remembers-refused" in self.bugs:
+            self.kpersistent[(self.t.reader, a.public(group[1]))] = self.t.persistent(
+                a.kdh(self.own, self.t.reader_ephemeral, self.t.transaction), a.public(group[1]))
         if not a.verify(key, got[0x9E][:64], self.t.signed(a.READER_SIGNS)) and "any-signature" not in self.bugs:
             raise Refuse("6982")
         self.seen.append(("AUTH1", got))
@@ -260,13 +282,17 @@ class Device:
         if "salts-with-subject-key" in self.bugs and certificate is not None:
             salted = a.Transcript(**{**self.t.__dict__, "group_key": key})
         secret, credential = a.kdh(self.own, self.t.reader_ephemeral, self.t.transaction), a.public(group[1])
+        if "no-kdh" in self.bugs:
+            secret = secret[::-1]
         sk_reader, sk_device, self.step_up, _, _ = salted.volatile(secret)
-        self.channel, self.state = a.Channel(sk_reader, sk_device, False), PROVED
-        self.kpersistent[(self.t.reader, credential)] = salted.persistent(secret, credential)
+        counters = (1, 2) if self.channel and "counters-go-on" in self.bugs else ()
+        self.channel, self.state = a.Channel(sk_reader, sk_device, False, *counters), PROVED
+        if "forgets-kpersistent" not in self.bugs:
+            self.kpersistent[(self.t.reader, credential)] = salted.persistent(secret, credential)
         if "cache-of-8" in self.bugs:
             for oldest in list(self.kpersistent)[:-8]:
                 del self.kpersistent[oldest]
-        who = (0x5A, credential) if got[0x41][0] & 1 else (0x4E, a.key_slot(credential))
+        who = (0x5A, credential) if got[0x41][0] & 1 or "always-public-key" in self.bugs else (0x4E, a.key_slot(credential))
         signature = a.sign(group[1], self.t.signed(a.DEVICE_SIGNS))
         answer = self._script("auth1", [who, (0x9E, signature), (0x5E, self.mailbox.bitmap())])
         return self._script("sealed", self.channel.seal(a.encode(answer)))
@@ -275,6 +301,11 @@ class Device:
         if self.channel is None or self.channel.counter_in >= 0xFFFF:
             raise Refuse("6D00")
         plain = self.channel.open(data)
+        for n in range(4) if plain is None and "any-counter" in self.bugs else ():
+            self.channel.counter_in = n
+            plain = plain or self.channel.open(data)
+        if "one-status-only" in self.bugs and self.over:
+            raise Refuse("6D00")
         if plain is None:
             raise Refuse("6982")
         try:
@@ -295,6 +326,8 @@ class Device:
             self.seen.append(("CONTROL FLOW", dict(a.decode(data))))
         except ValueError:
             self.seen.append(("CONTROL FLOW", {}))
+        if "chains-swallow-select" in self.bugs and self.chain:
+            return b"\x90\0"
         self.chain = None
         self._end()
         self.over = self.touched

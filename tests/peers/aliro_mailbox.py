@@ -20,7 +20,9 @@ class Mailbox:
 
     def bitmap(self):
         bits = 0x1C00
-        if self.content:
+        if self.content and "fixed-bitmap" in self.bugs:
+            bits |= 0x30
+        elif self.content:
             bits |= 0x10 * self.readable | 0x20 * self.writable | 8 * any(self.content)
         return bits.to_bytes(2, "big")
 
@@ -35,6 +37,8 @@ class Mailbox:
                 raise ValueError("length")
             reads = self._operations(got) if 0xBA in got else b""
         except (ValueError, IndexError) as e:
+            if "lenient-exchange" in self.bugs:
+                return {}, bytes.fromhex("00020000")
             raise Malformed(str(e)) from None
         return got, reads + bytes.fromhex("00020000")
 
@@ -50,6 +54,8 @@ class Mailbox:
                 reads.append((at, int.from_bytes(value[2:], "big")))
             elif tag == 0x8A and len(value) > 2:
                 self._within(at, len(value) - 2, self.writable)
+                if "half-done" in self.bugs:
+                    self.content[at:at + len(value) - 2] = value[2:]
                 writes.append((at, value[2:]))
             elif tag == 0x95 and len(value) == 5:
                 n = int.from_bytes(value[2:4], "big")
@@ -71,7 +77,7 @@ class Mailbox:
         return answer
 
     def _within(self, at, n, allowed):
-        if not self.content or not allowed:
+        if not self.content or not allowed and "no-permissions" not in self.bugs:
             raise ValueError("not allowed")
         if at + n > len(self.content) and "no-bounds" not in self.bugs:
             raise ValueError("out of bounds")
