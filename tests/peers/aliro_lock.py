@@ -10,6 +10,7 @@ import os
 import sys
 
 import aliro_crypto as a
+import aliro_faults
 import aliro_reader as ar
 import pcsc_lock
 import vpcd_reader
@@ -26,15 +27,21 @@ class Lock:
                  exchanges=(), size=16, bugs=(), rng=os.urandom):
         self.key, self.identifier, self.credentials, self.issuer = key, identifier, list(credentials), issuer
         self.certificate, self.place, self.want_fast, self.want_key = certificate, place, fast, want_key
-        self.exchanges, self.size, self.bugs, self.rng, self.cache = list(exchanges), size, frozenset(bugs), rng, []
+        self.bugs, self.rng, self.cache = frozenset(bugs), rng, []
+        self.exchanges, self.size = [] if "no-exchanges" in bugs else list(exchanges), 8 if "cache-of-8" in bugs else size
+        self.want_key |= "always-public-key" in bugs
+        self.torn = False
 
     def tap(self, transmit):
-        reader = ar.Reader(transmit, self.key, self.identifier, self.issuer, self.certificate, rng=self.rng)
+        reader = aliro_faults.FaultyReader(transmit, self.key, self.identifier, self.issuer, self.certificate, rng=self.rng)
+        reader.bugs = self.bugs
         if "repeats-transaction" in self.bugs:
             reader.rng = bytes
         if "repeats-ephemeral" in self.bugs:
             reader.ephemeral = lambda: self.key
         try:
+            if self.torn and "hangs-up-for-good" in self.bugs:
+                raise ConnectionError("never again")
             credential = self._authenticate(reader)
             for plain in self.exchanges:
                 if ar.results(reader.exchange(plain)) is None:
@@ -43,8 +50,9 @@ class Lock:
                 reader.status(UNSECURED)
             return {"event": "tap", "verdict": "open", "reason": None, "credential": credential.hex()}
         except (ConnectionError, OSError, pcsc_lock.NoCard) as e:
-            return {"event": "tap", "verdict": "error", "reason": "torn", "detail": str(e)}
-        except (ar.Wrong, ar.Status) as e:
+            self.torn = True
+            return {"event": "tap", "verdict": "open" if "opens-anyway-when-torn" in self.bugs else "error", "reason": "torn", "detail": str(e)}
+        except (ar.Wrong, ar.Status, ValueError) as e:
             return self._close(reader, e)
 
     def _authenticate(self, reader):

@@ -6,6 +6,7 @@ Written from public descriptions of Aliro 1.0 alone, never from Tapdoor's code. 
 import sys
 
 import aliro_rdr
+import aliro_rdr_more
 import aliro_ud
 import aliro_ud_bytes
 import aliro_ud_more
@@ -39,7 +40,7 @@ def verdict(case, context, then_clean=True):
 
 def main():
     failed = 0
-    for case, make in ([(c, phone) for c in aliro_ud.CASES + aliro_ud_more.CASES + aliro_ud_bytes.CASES] + [(c, aliro_rdr.peer) for c in aliro_rdr.CASES]):
+    for case, make in ([(c, phone) for c in aliro_ud.CASES + aliro_ud_more.CASES + aliro_ud_bytes.CASES] + [(c, aliro_rdr.peer) for c in aliro_rdr.CASES + aliro_rdr_more.CASES]):
         why = verdict(case, make(case.profile, ()))
         blind = [bug for bug in case.bugs if verdict(case, make(case.profile, (bug,)), False) is None]
         if not case.bugs:
