@@ -77,19 +77,19 @@ class Site:
 
     def __init__(self, word=b"tapdoor test site"):
         self.word = word
-        self.groups = [(self._bytes("group %d" % n, 16), self._key("reader %d" % n)) for n in range(16)]
-        self.sub = self._bytes("sub", 16)
-        self.certified = self._bytes("certified group", 16)
-        self.issuer, self.certified_key = self._key("issuer"), self._key("certified reader")
-        self.credential, self.stranger = self._key("credential"), self._key("stranger")
+        self.groups = [(self.number("group %d" % n, 16), self.key("reader %d" % n)) for n in range(16)]
+        self.sub = self.number("sub", 16)
+        self.certified = self.number("certified group", 16)
+        self.issuer, self.certified_key = self.key("issuer"), self.key("certified reader")
+        self.credential, self.stranger = self.key("credential"), self.key("stranger")
         self.short = cert.issue(self.issuer, a.public(self.certified_key))
         self.long = cert.issue_with(self.issuer, a.public(self.certified_key), cert.LONG)
 
-    def _bytes(self, name, n):
+    def number(self, name, n):
         return hashlib.sha256(self.word + name.encode("ascii")).digest()[:n]
 
-    def _key(self, name):
-        return a.private(self._bytes(name, 32))
+    def key(self, name):
+        return a.private(self.number(name, 32))
 
     def device_groups(self):
         """What a user device of this site knows: {group identifier: (public key, credential)}."""

@@ -40,7 +40,7 @@ class Device:
         self.kpersistent = {} if kpersistent is None else kpersistent
         self.script, self.bugs = script or {}, frozenset(bugs)
         self.seen, self.log, self.report = [], [], lambda event: None
-        self.touched = self.over = False
+        self.touched = self.over = self.stays = False      # stays: until it is taken away, also when all is said
         self.chain, self.pending = None, b""
         self._end()
 
@@ -55,7 +55,7 @@ class Device:
             self._end()
 
     def tap_over(self):
-        over = self.over
+        over = self.over and not self.stays
         if over:
             self.over = self.touched = False
         return over

@@ -19,7 +19,7 @@ MAILBOX_EXCHANGES = [ar.mailbox(ar.read(0, 8)), ar.mailbox(ar.write(16, b"\xAA\x
 
 
 def credentials(site):
-    return [site.credential] + [a.private(site._bytes("credential %d" % n, 32)) for n in range(1, CREDENTIALS)]
+    return [site.credential] + [a.private(site.number("credential %d" % n, 32)) for n in range(1, CREDENTIALS)]
 
 
 class Tap:
