@@ -97,10 +97,14 @@ class Site:
         return {**known, self.certified: (a.public(self.issuer), self.credential)}
 
 
+SITE = Site()
+
+
 # Points that are none: off the curve, infinity in three spellings, x beyond the field, compressed, cut off.
 def bad_points():
     good = a.public(a.private(bytes(31) + b"\7"))
-    return {"off the curve": flip(good), "all zero": bytes(65), "infinity as 04 00..": b"\4" + bytes(64), "x too large": b"\4" + b"\xff" * 64,
+    return {"off the curve": flip(good), "all zero": bytes(65), "infinity as 04 00..": b"\4" + bytes(64),
+            "x too large": b"\4" + b"\xff" * 64,
             "compressed": bytes([2 + (good[-1] & 1)]) + good[1:33], "of 64 bytes": good[:-1], "of 66 bytes": good + b"\0", "empty": b"",
             "hybrid 06": bytes([6 + (good[-1] & 1)]) + good[1:]}
 

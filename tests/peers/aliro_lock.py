@@ -51,7 +51,8 @@ class Lock:
             return {"event": "tap", "verdict": "open", "reason": None, "credential": credential.hex()}
         except (ConnectionError, OSError, pcsc_lock.NoCard) as e:
             self.torn = True
-            return {"event": "tap", "verdict": "open" if "opens-anyway-when-torn" in self.bugs else "error", "reason": "torn", "detail": str(e)}
+            return {"event": "tap", "verdict": "open" if "opens-anyway-when-torn" in self.bugs else "error", "reason": "torn",
+                    "detail": str(e)}
         except (ar.Wrong, ar.Status, ValueError) as e:
             return self._close(reader, e)
 

@@ -9,7 +9,7 @@ import os
 
 import aliro_crypto as a
 import aliro_reader as ar
-from aliro_cases import flip, must, replaced, same, table
+from aliro_cases import SITE, flip, must, same, table
 from aliro_device import Device
 from aliro_lock import Lock
 
@@ -90,7 +90,7 @@ class LockUnderTest:
 
 def peer(profile, bugs):
     """The counterpart as the lock under test."""
-    from aliro_pair import SITE as site
+    site = SITE
     certified = "cert" in profile
     group, key = (site.certified, site.certified_key) if certified else site.groups[0]
     lock = Lock(key, group + site.sub, [a.public(k) for k in credentials(site)], a.public(site.issuer) if certified else None,
@@ -101,7 +101,9 @@ def peer(profile, bugs):
         event = lock.tap(device.apdu)
         device.power(False)
         return event
-    return LockUnderTest(site, present, certified)
+    context = LockUnderTest(site, present, certified)
+    context.lock = lock
+    return context
 
 
 # the good ways -----------------------------------------------------------------------------------------------------------

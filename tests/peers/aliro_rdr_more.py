@@ -4,6 +4,7 @@ Written from public descriptions of Aliro 1.0 alone, never from Tapdoor's code. 
 """
 import aliro_crypto as a
 from aliro_cases import bad_points, bad_signatures, flip, must, replaced, same, table
+from aliro_rdr import Tap
 
 CASES, case = table()
 
@@ -25,12 +26,16 @@ def leaves_at(to):
 @case("RDR_NEG_FCI", bugs="any-fci opens-anyway")
 def _(c):
     aid, good = a.tlv(0x84, a.AID), bytes.fromhex("80020000" "5C020100")
-    forms = {"empty": b"", "no 6F": aid, "no A5": a.tlv(0x6F, aid), "no 84": a.tlv(0x6F, a.tlv(0xA5, good)), "no type": a.tlv(0x6F, aid + b"\xa5\4\x5c\2\1\0"),
+    forms = {"empty": b"", "no 6F": aid, "no A5": a.tlv(0x6F, aid), "no 84": a.tlv(0x6F, a.tlv(0xA5, good)),
+             "no type": a.tlv(0x6F, aid + b"\xa5\4\x5c\2\1\0"),
              "no versions": a.tlv(0x6F, aid + b"\xa5\4\x80\2\0\0"), "another type": a.tlv(0x6F, aid + a.tlv(0xA5, b"\x80\2\0\1\x5c\2\1\0")),
-             "half a version": a.tlv(0x6F, aid + a.tlv(0xA5, b"\x80\2\0\0\x5c\3\1\0\1")), "cut off": a.tlv(0x6F, aid + a.tlv(0xA5, good))[:-1],
-             "an A5 that is too long": a.tlv(0x6F, aid + b"\xa5\x09" + good), "an inner length too long": a.tlv(0x6F, aid + a.tlv(0xA5, b"\x80\2\0\0\x5c\x04\1\0")),
+             "half a version": a.tlv(0x6F, aid + a.tlv(0xA5, b"\x80\2\0\0\x5c\3\1\0\1")),
+             "cut off": a.tlv(0x6F, aid + a.tlv(0xA5, good))[:-1],
+             "an A5 that is too long": a.tlv(0x6F, aid + b"\xa5\x09" + good),
+             "an inner length too long": a.tlv(0x6F, aid + a.tlv(0xA5, b"\x80\2\0\0\x5c\x04\1\0")),
              "84 twice": a.tlv(0x6F, aid + aid + a.tlv(0xA5, good)), "A5 twice": a.tlv(0x6F, aid + a.tlv(0xA5, good) * 2),
-             "an indefinite length": b"\x6f\x80" + aid + a.tlv(0xA5, good), "7F66 of 7 bytes": a.tlv(0x6F, aid + a.tlv(0xA5, good + b"\x7f\x66\7\2\2\1\x13\2\1\1"))}
+             "an indefinite length": b"\x6f\x80" + aid + a.tlv(0xA5, good),
+             "7F66 of 7 bytes": a.tlv(0x6F, aid + a.tlv(0xA5, good + b"\x7f\x66\7\2\2\1\x13\2\1\1"))}
     for name, fci in forms.items():
         t = c.tap(script={"select": lambda _, fci=fci: fci})
         must("an FCI with %s: %s" % (name, t), t.not_open() and "AUTH0" not in t.names and "CONTROL FLOW" in t.names)
@@ -52,7 +57,6 @@ def _(c):
             device.t.b2 = a.tlv(0xB2, b"\4\3\7\7\7")
             return items + [(0xB2, b"\4\3\7\7\7")]
         device.script = {"auth0": auth0}
-        from aliro_rdr import Tap
         return Tap(device, c.present(device))
     tap(True).opened()
 
@@ -73,13 +77,14 @@ def _(c):
 
 @case("RDR_NEG_AUTH0_TLVS", bugs="opens-anyway leaves-silently")
 def _(c):
-    forms = {"nothing": lambda i: b"", "86 twice": lambda i: a.encode([i[0], *i]), "cut off": lambda i: a.encode(i)[:-1], "a byte behind": lambda i: a.encode(i) + b"\x9d",
-             "a length that lies": lambda i: b"\x86\x42" + a.encode(i)[2:], "a long length": lambda i: b"\x86\x84\xff\xff\xff\xff" + a.encode(i)[2:]}
+    forms = {"nothing": lambda i: b"", "86 twice": lambda i: a.encode([i[0], *i]), "cut off": lambda i: a.encode(i)[:-1],
+             "a byte behind": lambda i: a.encode(i) + b"\x9d",
+             "a length that lies": lambda i: b"\x86\x42" + a.encode(i)[2:],
+             "a long length": lambda i: b"\x86\x84\xff\xff\xff\xff" + a.encode(i)[2:]}
     for name, edit in forms.items():
         device = c.device()
         honest = device._auth0
         device._auth0 = lambda data, edit=edit, honest=honest: edit(a.decode(honest(data)))
-        from aliro_rdr import Tap
         t = Tap(device, c.present(device))
         must("%s: %s" % (name, t), t.failed_by_control_flow() and "AUTH1" not in t.names)
 
@@ -105,7 +110,8 @@ def remembered(c):
 
 @case("RDR_NEG_CRYPTOGRAM_MISSING_IN_FAST", bugs="any-cryptogram")
 def _(c):
-    for edit in (replaced(0x9D, []), replaced(0x9D, (0x9D, bytes(63))), replaced(0x9D, (0x9D, bytes(65))), replaced(0x9D, [(0x9D, bytes(64))] * 2)):
+    for edit in (replaced(0x9D, []), replaced(0x9D, (0x9D, bytes(63))), replaced(0x9D, (0x9D, bytes(65))),
+                 replaced(0x9D, [(0x9D, bytes(64))] * 2)):
         remembered(c)
         c.tap(script={"auth0": edit}).failed_by_control_flow()
 
@@ -125,7 +131,6 @@ def _(c):
 def _(c):
     remembered(c)
     device = c.device()
-    from aliro_rdr import Tap
     same("FAST", Tap(device, c.present(device)).opened().names, ["SELECT", "AUTH0", "EXCHANGE"])
     old = {c_[1]: r for c_, r in device.log}
     def answer(name, raw, honest):
@@ -168,7 +173,8 @@ def _(c):
 @case("RDR_NEG_AUTH1_SIGNATURES_THAT_ARE_NONE", bugs="any-proof")
 def _(c):
     for name in bad_signatures(bytes(64)):
-        t = c.tap(fresh=True, script={"auth1": lambda items, name=name: [(tag, bad_signatures(v)[name] if tag == 0x9E else v) for tag, v in items]})
+        t = c.tap(fresh=True,
+                  script={"auth1": lambda items, name=name: [(tag, bad_signatures(v)[name] if tag == 0x9E else v) for tag, v in items]})
         must("a signature of %s: %s" % (name, t), t.failed_by_status(0x0004))
 
 
@@ -176,7 +182,6 @@ def _(c):
 def _(c):
     device = c.device(fresh=True)
     device.script = {"auth1": lambda items: [(tag, device.seen[-1][1][0x9E] if tag == 0x9E else v) for tag, v in items]}
-    from aliro_rdr import Tap
     Tap(device, c.present(device)).failed_by_status(0x0004)
 
 
@@ -189,11 +194,15 @@ def _(c):
 @case("RDR_NEG_AUTH1_TLVS", bugs="any-proof opens-anyway leaves-silently")
 def _(c):
     slot = (0x4E, a.key_slot(a.public(c.keys[0])))
-    forms = {"no key": lambda i: i[1:], "the key slot instead": lambda i: [slot, *i[1:]], "both": lambda i: [slot, *i], "5A twice": lambda i: [i[0], *i],
+    forms = {"no key": lambda i: i[1:], "the key slot instead": lambda i: [slot, *i[1:]], "both": lambda i: [slot, *i],
+             "5A twice": lambda i: [i[0], *i],
              "9E twice": lambda i: [*i[:2], *i[1:]], "wrong order": lambda i: [i[1], i[0], i[2]], "5E first": lambda i: [i[2], i[0], i[1]],
-             "9E of 63 bytes": lambda i: [i[0], (0x9E, i[1][1][:63]), i[2]], "9E of 65 bytes": lambda i: [i[0], (0x9E, i[1][1] + b"\0"), i[2]],
-             "5A of 64 bytes": lambda i: [(0x5A, i[0][1][:64]), *i[1:]], "no 5E": lambda i: i[:2], "5E of 1 byte": lambda i: [*i[:2], (0x5E, b"\0")],
-             "91 of 19 bytes": lambda i: [*i, (0x91, bytes(19))], "nothing": lambda i: [], "a length that lies": lambda i: [b"\x5a\x7f" + i[0][1]],
+             "9E of 63 bytes": lambda i: [i[0], (0x9E, i[1][1][:63]), i[2]],
+             "9E of 65 bytes": lambda i: [i[0], (0x9E, i[1][1] + b"\0"), i[2]],
+             "5A of 64 bytes": lambda i: [(0x5A, i[0][1][:64]), *i[1:]], "no 5E": lambda i: i[:2],
+             "5E of 1 byte": lambda i: [*i[:2], (0x5E, b"\0")],
+             "91 of 19 bytes": lambda i: [*i, (0x91, bytes(19))], "nothing": lambda i: [],
+             "a length that lies": lambda i: [b"\x5a\x7f" + i[0][1]],
              "cut off": lambda i: [a.encode(i)[:-1]], "key off the curve": lambda i: [(0x5A, flip(i[0][1])), *i[1:]],
              "key at infinity": lambda i: [(0x5A, b"\4" + bytes(64)), *i[1:]]}
     for name, edit in forms.items():
@@ -204,8 +213,10 @@ def _(c):
 @case("RDR_NEG_AUTH1_FORGED", bugs="opens-anyway leaves-silently")
 def _(c):
     """What cannot be decrypted: there is no channel to say so, so CONTROL FLOW; EXCHANGE with a failure is allowed as well."""
-    for name, r in {"random": lambda h: b"\x5a" * 153 + b"\x90\0", "empty": b"\x90\0", "15 bytes": bytes(15) + b"\x90\0", "16 bytes": bytes(16) + b"\x90\0",
-                    "flipped": lambda h: flip(h, 40), "the tag flipped": lambda h: flip(h, -3), "short": lambda h: h[:-3] + b"\x90\0"}.items():
+    for name, r in {"random": lambda h: b"\x5a" * 153 + b"\x90\0", "empty": b"\x90\0", "15 bytes": bytes(15) + b"\x90\0",
+                    "16 bytes": bytes(16) + b"\x90\0",
+                    "flipped": lambda h: flip(h, 40), "the tag flipped": lambda h: flip(h, -3),
+                    "short": lambda h: h[:-3] + b"\x90\0"}.items():
         t = c.tap(fresh=True, script=answers("AUTH1", r)).not_open()
         must("%s: %s" % (name, t), len(t.all("CONTROL FLOW")) == 1 or len(t.statuses()) == 1 or t.names[-1] == "EXCHANGE")
 
@@ -218,14 +229,12 @@ def _(c):
         device.channel.counter_out = 2
         return items
     device.script = {"auth1": auth1}
-    from aliro_rdr import Tap
     Tap(device, c.present(device)).not_open()
 
 
 @case("RDR_NEG_ANSWER_REPLAYED", "standard", bugs="repeats-transaction-and-key")
 def _(c):
     device = c.device(fresh=True)
-    from aliro_rdr import Tap
     Tap(device, c.present(device)).opened()
     old = {command[1]: r for command, r in device.log}
     t = c.tap(fresh=True, script={"answer": lambda name, raw, honest: old.get(raw[1], b"\x90\0")}).not_open()
@@ -270,7 +279,8 @@ def _(c):
         elif name == "CONTROL FLOW":
             must("CONTROL FLOW without Le: %s" % command.hex(), len(command) == length and command[:4] == b"\x80\x3c\0\0")
         else:
-            must("%s with Le 00: %s" % (name, command.hex()), len(command) == length + 1 and command[-1] == 0 and command[2:4] == b"\0\0" and command[0] & 0xEF == 0x80)
+            must("%s with Le 00: %s" % (name, command.hex()),
+                 len(command) == length + 1 and command[-1] == 0 and command[2:4] == b"\0\0" and command[0] & 0xEF == 0x80)
 
 
 # leaving ------------------------------------------------------------------------------------------------------------------------------

@@ -33,7 +33,8 @@ def _(c):
 def _(c):
     aid = "A000000909ACCE5501"
     for name, command, sw in (
-            ("SELECT of a longer AID", "00A404000A" + aid + "00" + "00", "6A82"), ("SELECT with P1 and P2 wrong", "00A4000C09" + aid + "00", "6A86"),
+            ("SELECT of a longer AID", "00A404000A" + aid + "00" + "00", "6A82"),
+                              ("SELECT with P1 and P2 wrong", "00A4000C09" + aid + "00", "6A86"),
             ("SELECT with P2 wrong", "00A4040C09" + aid + "00", "6A86"), ("SELECT with P1 wrong", "00A4000009" + aid + "00", "6A86"),
             ("SELECT with an Lc that lies", "00A404000A" + aid, "6700"), ("GET DATA 7F68", "00CA7F6800", "6A88")):
         same(name, answered(c, command), sw)
@@ -141,7 +142,8 @@ def _(c):
 def _(c):
     r = opened(c)
     told(r, ar.fill(0, 8, 0x11))
-    same("reads in order", told(r, ar.read(4, 2), ar.write(0, b"\x22"), ar.fill(1, 2, 0x33), ar.read(0, 1), also=a.tlv(0x97, b"\1\1")), [b"\x11\x11", b"\x11"])
+    same("reads in order", told(r, ar.read(4, 2), ar.write(0, b"\x22"), ar.fill(1, 2, 0x33), ar.read(0, 1), also=a.tlv(0x97, b"\1\1")),
+         [b"\x11\x11", b"\x11"])
     same("then", told(r, ar.read(0, 4)), [b"\x22\x33\x33\x11"])
 
 
@@ -176,9 +178,11 @@ def _(c):
 def _(c):
     r = opened(c)
     told(r, ar.fill(80, 2, 0))
-    for operation in (ar.read(MAILBOX, 1), ar.read(0, MAILBOX + 1), ar.read(0xFFFF, 0xFFFF), ar.write(MAILBOX - 1, b"\0\0"), ar.write(MAILBOX, b"\0"),
+    for operation in (ar.read(MAILBOX, 1), ar.read(0, MAILBOX + 1), ar.read(0xFFFF, 0xFFFF), ar.write(MAILBOX - 1, b"\0\0"),
+                      ar.write(MAILBOX, b"\0"),
                       ar.fill(MAILBOX - 1, 2, 0), ar.fill(0, 0xFFFF, 0), ar.fill(0xFFFF, 2, 0)):
-        must("%02X %s: an error, no data" % (operation[0], operation[1].hex()), told(r, ar.write(80, b"\x44"), operation, ar.read(0, 1)) is None)
+        must("%02X %s: an error, no data" % (operation[0], operation[1].hex()),
+             told(r, ar.write(80, b"\x44"), operation, ar.read(0, 1)) is None)
         same("nothing was done", told(r, ar.read(80, 1)), [b"\0"])
     r.status(0x0101)
 
@@ -189,7 +193,8 @@ def _(c):
     forms = {"no 8C": a.tlv(0xBA, op), "8C not first": a.tlv(0xBA, op + b"\x8c\1\0"), "8C of 2": a.tlv(0xBA, b"\x8c\1\2" + op),
              "8C empty": a.tlv(0xBA, b"\x8c\0" + op), "empty BA": b"\xba\0", "87 of 3 bytes": a.tlv(0xBA, b"\x8c\1\0\x87\3\0\0\0"),
              "87 of 5 bytes": a.tlv(0xBA, b"\x8c\1\0\x87\5\0\0\0\0\0"), "95 of 4 bytes": a.tlv(0xBA, b"\x8c\1\0\x95\4\0\0\0\1"),
-             "8A of 1 byte": a.tlv(0xBA, b"\x8c\1\0\x8a\1\0"), "97 of 1 byte": b"\x97\1\1", "97 of 3 bytes": b"\x97\3\1\1\1", "a tag alone": b"\x97",
+             "8A of 1 byte": a.tlv(0xBA, b"\x8c\1\0\x8a\1\0"), "97 of 1 byte": b"\x97\1\1", "97 of 3 bytes": b"\x97\3\1\1\1",
+             "a tag alone": b"\x97",
              "inner length too long": a.tlv(0xBA, b"\x8c\1\0\x87\5\0\0\0\1"), "BA twice": a.tlv(0xBA, b"\x8c\1\0" + op) * 2,
              "97 twice": b"\x97\2\1\1" * 2}
     bad = []
@@ -213,7 +218,8 @@ def _(c):
 @case("UD_EVERY_READER_STATUS", bugs="no-kdh")
 def _(c):
     r = opened(c)
-    for code in (0x0000, 0x0001, 0x0002, 0x0003, 0x0004, 0x0006, 0x0007, 0x0020, 0x0021, 0x0022, 0x0023, 0x0025, 0x0026, 0x0100, 0x0101, 0x0102, 0x0180,
+    for code in (0x0000, 0x0001, 0x0002, 0x0003, 0x0004, 0x0006, 0x0007, 0x0020, 0x0021, 0x0022, 0x0023, 0x0025, 0x0026, 0x0100, 0x0101,
+                 0x0102, 0x0180,
                  0x0181, 0x0182):
         r.status(code)
 

@@ -122,7 +122,8 @@ def _(c):
     whole, taken = a.encode(c_items(c)), []
     at = 0
     while at < len(whole):                                # every TLV's length byte, one too many and one too few, and long forms
-        for lie in (bytes([whole[at + 1] + 1]), bytes([whole[at + 1] - 1]), b"\x7f", b"\x80", b"\x81\xff", b"\x82\xff\xff", b"\x84\xff\xff\xff\xff"):
+        for lie in (bytes([whole[at + 1] + 1]), bytes([whole[at + 1] - 1]), b"\x7f", b"\x80", b"\x81\xff", b"\x82\xff\xff",
+                    b"\x84\xff\xff\xff\xff"):
             taken.append(("%02X %s" % (whole[at], lie.hex()), auth0_raw(c, whole[:at + 1] + lie + whole[at + 2:])))
         at += 2 + whole[at + 1]
     every("taken", taken)
@@ -184,10 +185,12 @@ def _(c):
             refused(r.command, a.AUTH1, edit(r.auth1_items()))
             r.control_flow()
         return run
-    edits = {"no 41": lambda i: a.encode(i[1:]), "no 9E": lambda i: a.encode(i[:1]), "nothing": lambda i: b"", "41 twice": lambda i: a.encode([i[0], *i]),
+    edits = {"no 41": lambda i: a.encode(i[1:]), "no 9E": lambda i: a.encode(i[:1]), "nothing": lambda i: b"",
+             "41 twice": lambda i: a.encode([i[0], *i]),
              "9E twice": lambda i: a.encode([*i, i[1]]), "9E of 63": lambda i: a.encode([i[0], (0x9E, i[1][1][:63])]),
              "9E empty": lambda i: a.encode([i[0], (0x9E, b"")]), "41 of two bytes": lambda i: a.encode([(0x41, b"\1\1"), i[1]]),
-             "41 empty": lambda i: a.encode([(0x41, b""), i[1]]), "9E longer than there is": lambda i: a.encode([i[0]]) + b"\x9e\x41" + i[1][1],
+             "41 empty": lambda i: a.encode([(0x41, b""), i[1]]),
+             "9E longer than there is": lambda i: a.encode([i[0]]) + b"\x9e\x41" + i[1][1],
              "cut off": lambda i: a.encode(i)[:-1], "a byte behind": lambda i: a.encode(i) + b"\x90"}
     every("taken", [(name, one(edit)) for name, edit in edits.items()])
 
@@ -243,7 +246,8 @@ def certificate_refused(c, certificate):
 def _(c):
     fields, changed = cert.unpack(c.site.long), {}
     for tag, value in fields.items():
-        for name, new in (("changed", flip(value, len(value) // 2)), ("its default", cert.DEFAULTS.get(tag)), ("empty", b""), ("one short", value[:-1]),
+        for name, new in (("changed", flip(value, len(value) // 2)), ("its default", cert.DEFAULTS.get(tag)), ("empty", b""),
+                          ("one short", value[:-1]),
                           ("too long", value + b"1" * 40), ("left out", None)):
             items = [(n, new if n == tag else v) for n, v in sorted(fields.items()) if n != tag or new is not None]
             if new != value:
@@ -256,12 +260,17 @@ def _(c):
     good, fields = c.site.short, cert.unpack(c.site.short)
     key, signature = (0x85, fields[0x85]), (0x86, fields[0x86])
     forms = {"another profile": cert.pack([key, signature], b"\0\1"), "no profile": a.tlv(0x30, a.tlv(0x30, a.encode([key, signature]))),
-             "wrong order": cert.pack([signature, key]), "85 twice": cert.pack([key, key, signature]), "86 twice": cert.pack([key, signature, signature]),
-             "unused bits in 85": cert.pack([(0x85, b"\1" + key[1][1:]), signature]), "unused bits in 86": cert.pack([key, (0x86, b"\7" + signature[1][1:])]),
+             "wrong order": cert.pack([signature, key]), "85 twice": cert.pack([key, key, signature]),
+             "86 twice": cert.pack([key, signature, signature]),
+             "unused bits in 85": cert.pack([(0x85, b"\1" + key[1][1:]), signature]),
+             "unused bits in 86": cert.pack([key, (0x86, b"\7" + signature[1][1:])]),
              "a byte behind": good + b"\0", "twice": good + good, "an unknown field": cert.pack([key, signature, (0x87, b"1")]),
-             "signature not DER": cert.pack([key, (0x86, b"\0" + bytes(64))]), "signature of zeros": cert.pack([key, (0x86, bytes.fromhex("003006020100020100"))]),
-             "self-signed": cert.issue(c.site.certified_key, a.public(c.site.certified_key)), "another issuer": cert.issue(c.site.stranger, a.public(c.site.certified_key)),
-             "for another key": cert.issue(c.site.issuer, a.public(c.site.stranger)), "X.509 instead": cert.expand(good, a.public(c.site.issuer))}
+             "signature not DER": cert.pack([key, (0x86, b"\0" + bytes(64))]),
+             "signature of zeros": cert.pack([key, (0x86, bytes.fromhex("003006020100020100"))]),
+             "self-signed": cert.issue(c.site.certified_key, a.public(c.site.certified_key)),
+             "another issuer": cert.issue(c.site.stranger, a.public(c.site.certified_key)),
+             "for another key": cert.issue(c.site.issuer, a.public(c.site.stranger)),
+             "X.509 instead": cert.expand(good, a.public(c.site.issuer))}
     forms.update({"a key that is %s" % n: cert.pack([(0x85, b"\0" + p), signature]) for n, p in bad_points().items() if len(p) == 65})
     every("a certificate was taken", [(name, certificate_refused(c, data)) for name, data in forms.items()])
 
@@ -332,8 +341,10 @@ def _(c):
 
 @case("UD_NEG_KEYS_ARE_DESTROYED_BY_ANY_ERROR", bugs="keys-survive-errors")
 def _(c):
-    for name, wrong in (("unknown INS", "8099000000"), ("wrong P1", "80C90100" + "14" + "00" * 20 + "00"), ("wrong CLA", "00C90000" + "14" + "00" * 20 + "00"),
-                        ("forged EXCHANGE", "80C90000" + "14" + "00" * 20 + "00"), ("AUTH0", "8080000000"), ("Lc that lies", "80C9000014" + "00" * 19),
+    for name, wrong in (("unknown INS", "8099000000"), ("wrong P1", "80C90100" + "14" + "00" * 20 + "00"),
+                        ("wrong CLA", "00C90000" + "14" + "00" * 20 + "00"),
+                        ("forged EXCHANGE", "80C90000" + "14" + "00" * 20 + "00"), ("AUTH0", "8080000000"),
+                        ("Lc that lies", "80C9000014" + "00" * 19),
                         ("empty EXCHANGE", "80C9000000"), ("EXCHANGE of 15 bytes", "80C900000F" + "00" * 15 + "00")):
         r = opened(c)
         must("%s is an error" % name, answered(c, wrong) != "9000")
