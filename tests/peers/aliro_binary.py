@@ -51,8 +51,12 @@ class Child:
     def alive(self):
         return self.process.poll() is None
 
-    def stop(self):
-        self.process.terminate()
+    def stop(self, kill=False):
+        """`kill`: as a crash, without a warning."""
+        if kill:
+            self.process.kill()
+        else:
+            self.process.terminate()
         try:
             self.process.wait(5)
         except subprocess.TimeoutExpired:
@@ -90,11 +94,13 @@ class Phone(Child):
         self.present()
         self.card.reset()
 
-    def stop(self):
+    def stop(self, kill=False):
+        if kill:
+            super().stop(kill)
         if self.card:
             self.card.sock.close()
         self.listener.close()
-        super().stop()
+        super().stop(kill)
 
 
 class Lock(Child):

@@ -72,8 +72,8 @@ def replaced(tag, new):
 
 
 class Site:
-    """16 reader groups with keys of their own, one more whose readers have certificates, and one credential for all of them.
-    Made from a word, so that it is the same in every run."""
+    """16 reader groups with keys of their own, one more whose readers have certificates, and one credential for all of them; a last
+    group with another credential. Made from a word, so that it is the same in every run."""
 
     def __init__(self, word=b"tapdoor test site"):
         self.word = word
@@ -82,6 +82,7 @@ class Site:
         self.certified = self.number("certified group", 16)
         self.issuer, self.certified_key = self.key("issuer"), self.key("certified reader")
         self.credential, self.stranger = self.key("credential"), self.key("stranger")
+        self.other, self.second = (self.number("other group", 16), self.key("other reader")), self.key("second credential")
         self.short = cert.issue(self.issuer, a.public(self.certified_key))
         self.long = cert.issue_with(self.issuer, a.public(self.certified_key), cert.LONG)
 
@@ -94,7 +95,7 @@ class Site:
     def device_groups(self):
         """What a user device of this site knows: {group identifier: (public key, credential)}."""
         known = {group: (a.public(key), self.credential) for group, key in self.groups}
-        return {**known, self.certified: (a.public(self.issuer), self.credential)}
+        return {**known, self.certified: (a.public(self.issuer), self.credential), self.other[0]: (a.public(self.other[1]), self.second)}
 
 
 SITE = Site()

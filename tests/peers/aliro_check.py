@@ -17,7 +17,8 @@ from aliro_cases import SITE
 from aliro_checklist import RDR, UD, verdict
 
 PHONE = {"plain": ("", ""), "descriptor": ('descriptor = "0403010203"', ""), "extended": ("extended-length = [275, 275]", ""),
-         "read-only": ("", "mailbox-writable = false"), "no-mailbox": ("", "mailbox = 0")}
+         "read-only": ("", "mailbox-writable = false"), "no-mailbox": ("", "mailbox = 0"),
+         "vendor": ('vendor = "0403070707"\nsignaling = "0040"', "")}
 
 
 def without_aliro(text):
@@ -49,13 +50,15 @@ def write(folder, name, profile, text):
 def phone_toml(folder, profile):
     more, credential = PHONE[profile]
     lines = [base(folder, "phone", profile, applications='["aliro"]'), "[aliro]", more, "[[aliro.credentials]]",
-             'key = "%s"' % a.scalar(SITE.credential).hex(), credential]
-    for group, (key, _) in SITE.device_groups().items():
-        lines += ["[[aliro.groups]]", 'id = "%s"' % group.hex(), 'key = "%s"' % key.hex()]
+             'key = "%s"' % a.scalar(SITE.credential).hex(), credential,
+             "[[aliro.credentials]]", 'key = "%s"' % a.scalar(SITE.second).hex()]
+    for group, (key, own) in SITE.device_groups().items():
+        lines += ["[[aliro.groups]]", 'id = "%s"' % group.hex(), 'key = "%s"' % key.hex(),
+                  "credential = %d" % (1 if own is SITE.credential else 2)]
     return write(folder, "phone", profile, "\n".join(lines) + "\n")
 
 
-def lock_toml(folder, profile):
+def lock_toml(folder, profile, revoked=None):
     certified = "cert" in profile
     group, key = (SITE.certified, SITE.certified_key) if certified else SITE.groups[0]
     lines = [base(folder, "lock", profile, methods='["aliro"]'), "[aliro]", 'group = "%s"' % group.hex(), 'sub = "%s"' % SITE.sub.hex(),
@@ -67,9 +70,15 @@ def lock_toml(folder, profile):
     if profile == "standard":
         lines.append("fast = false")
     if profile == "mailbox":
-        lines.append('mailbox = ["read 0 8", "write 16 aabb"]')
+        lines.append('mailbox = ["atomic: write 16 aabb", "read 16 2; set 20 3 ff"]')
+    if profile == "vendor":
+        lines += ['vendor = "0403aabbcc"', "policy = 3", 'status = "0180"']
     for n, credential in enumerate(aliro_rdr.credentials(SITE)):
         lines += ["[[aliro.credentials]]", 'id = "%016x"' % (0xA11 + n), 'key = "%s"' % a.public(credential).hex()]
+        if n in (aliro_rdr.REVOKED, revoked):
+            lines.append("revoked = true")
+        if n == aliro_rdr.EXPIRED:
+            lines.append('not-after = "2025-01-01T00:00:00Z"')
     return write(folder, "lock", profile, "\n".join(lines) + "\n")
 
 
@@ -77,48 +86,59 @@ class Phones:
     """`tapdoor phone` in one configuration after the other."""
 
     def __init__(self, o):
-        self.o = o
+        self.o, self.child = o, None
 
     def start(self, profile):
         config = phone_toml(self.o.site, profile)
-        child = aliro_binary.Phone(lambda address: [self.o.tapdoor, "--json", "phone", "--config", config, "--serve", "vpcd:" + address],
-                                   os.path.join(self.o.site, "aliro-phone-%s.err" % profile))
-        return child, aliro_ud.PhoneUnderTest(SITE, child.send, child.reset)
+
+        def again():
+            self.stop(kill=True)
+            self.child = aliro_binary.Phone(lambda address: [self.o.tapdoor, "--json", "phone", "--config", config, "--serve",
+                                                             "vpcd:" + address],
+                                            os.path.join(self.o.site, "aliro-phone-%s.err" % profile))
+        again()
+        return aliro_ud.PhoneUnderTest(SITE, lambda c: self.child.send(c), lambda: self.child.reset(), again)
+
+    def stop(self, kill=False):
+        if self.child is not None:
+            self.child.stop(kill)
+        self.child = None
 
 
-class Locks:
-    def __init__(self, o):
-        self.o = o
+class Locks(Phones):
+    """`tapdoor lock` in one configuration after the other."""
 
     def start(self, profile):
-        config = lock_toml(self.o.site, profile)
-        child = aliro_binary.Lock([self.o.tapdoor, "--json", "lock", "--config", config, "--reader", "vpcd-listen:127.0.0.1:0",
-                                   "--method", "aliro", "--count", "100000"], os.path.join(self.o.site, "aliro-lock-%s.err" % profile))
-        return child, aliro_rdr.LockUnderTest(SITE, child.tap, "cert" in profile)
+        def again(revoked=None):
+            self.stop(kill=True)
+            config = lock_toml(self.o.site, profile, revoked)
+            self.child = aliro_binary.Lock([self.o.tapdoor, "--json", "lock", "--config", config, "--reader", "vpcd-listen:127.0.0.1:0",
+                                            "--method", "aliro", "--count", "100000"],
+                                           os.path.join(self.o.site, "aliro-lock-%s.err" % profile))
+        again()
+        return aliro_rdr.LockUnderTest(SITE, lambda device: self.child.tap(device), again, "cert" in profile)
 
 
 def run(cases, programs, only):
     failed = 0
     for profile in dict.fromkeys(case.profile for case in cases):
-        mine = [case for case in cases if case.profile == profile and (not only or any(word in case.name for word in only))]
-        child, context = None, None
-        for case in mine:
+        context = None
+        for case in cases:
+            if case.profile != profile or (only and not any(word in case.name for word in only)):
+                continue
             try:
-                if child is None:
-                    child, context = programs.start(profile)
+                context = context or programs.start(profile)
                 why = verdict(case, context)
             except (OSError, KeyError) as e:
                 why = str(e)
             if why:
                 failed += 1
-                if child is not None and not child.alive():
-                    why += "; it ended: %s" % child.last_words()
-                if child is not None:                     # a clean start for the next one
-                    child.stop()
-                child = None
+                if programs.child is not None and not programs.child.alive():
+                    why += "; it ended: %s" % programs.child.last_words()
+                programs.stop()                           # a clean start for the next one
+                context = None
             print("not ok %s - %s" % (case.name, " ".join(why.split())) if why else "ok %s" % case.name, flush=True)
-        if child is not None:
-            child.stop()
+        programs.stop()
     return failed
 
 

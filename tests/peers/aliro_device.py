@@ -29,13 +29,14 @@ class Device:
     atr = vpcd_card.CONTACTLESS_ATR
 
     def __init__(self, groups, mailbox=512, readable=True, writable=True, versions=(a.VERSION,), vendor=b"", lengths=None,
-                 longest=256, ephemeral=a.fresh, rng=os.urandom, kpersistent=None, script=None, bugs=()):
+                 extension=b"", bits=0, longest=256, ephemeral=a.fresh, rng=os.urandom, kpersistent=None, script=None, bugs=()):
         """`groups`: {group identifier: (the key that the device knows for it, credential private key)}. `lengths`: (longest command
-        APDU, longest response APDU) for 7F66; without them an answer has at most `longest` bytes of data. `kpersistent`: {(reader
+        APDU, longest response APDU) for 7F66, `extension` B2, `bits` signalling bits besides the mailbox's; without them an answer has at most `longest` bytes of data. `kpersistent`: {(reader
         identifier, credential public key): key}, kept between taps."""
         self.groups, self.versions = dict(groups), list(versions)
         self.vendor, self.lengths = b"" if "no-descriptor" in bugs else vendor, None if "no-lengths" in bugs else lengths
-        self.mailbox = aliro_mailbox.Mailbox(mailbox, readable, writable, bugs)
+        self.extension = b"" if "no-extension" in bugs else extension
+        self.mailbox = aliro_mailbox.Mailbox(mailbox, readable, writable, bugs, bits)
         self.longest, self.ephemeral, self.rng = longest, ephemeral, rng
         self.kpersistent = {} if kpersistent is None else kpersistent
         self.script, self.bugs = script or {}, frozenset(bugs)
@@ -204,11 +205,14 @@ class Device:
         group = self._group(got[0x4D])
         self.t = a.Transcript(group[0] if group else bytes(65), got[0x4D], self.a5, got[0x5C], got[0x41], got[0x42], got[0x4C], got[0x87],
                               a.public(self.own), a.tlv(0xB1, got[0xB1]) if 0xB1 in got else b"")
+        self.t.b2 = a.tlv(0xB2, self.extension) if self.extension and "b2-not-in-info" not in self.bugs else b""
         self.certificate, self.state = None, KNOWN
         self.seen.append(("AUTH0", got))
         answer = [(0x86, self.t.device_ephemeral)]
         if got[0x41] == a.FAST:
             answer.append((0x9D, self._cryptogram(group)))
+        if self.extension:
+            answer.append((0xB2, self.extension))
         return a.encode(self._script("auth0", answer))
 
     def own_again(self):

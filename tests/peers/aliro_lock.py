@@ -21,19 +21,21 @@ NO_COMMON_VERSION = 0x27
 
 class Lock:
     """`issuer`: the public key of the certificate's issuer. `credentials`: the public keys that open. `place` of the certificate:
-    load-cert or auth1. `exchanges`: plaintexts of EXCHANGE before the last one. `cache`: [(credential, Kpersistent)], kept."""
+    load-cert or auth1. `refused`: {credential: Reader Status}. `exchanges`: plaintexts of EXCHANGE before the last one. `cache`: [(credential, Kpersistent)], kept."""
 
     def __init__(self, key, identifier, credentials, issuer=None, certificate=None, place="load-cert", fast=True, want_key=True,
-                 exchanges=(), size=16, bugs=(), rng=os.urandom):
+                 exchanges=(), size=16, ap=b"\1", extension=None, status=UNSECURED, bugs=(), rng=os.urandom):
         self.key, self.identifier, self.credentials, self.issuer = key, identifier, list(credentials), issuer
         self.certificate, self.place, self.want_fast, self.want_key = certificate, place, fast, want_key
         self.bugs, self.rng, self.cache = frozenset(bugs), rng, []
         self.exchanges, self.size = [] if "no-exchanges" in bugs else list(exchanges), 8 if "cache-of-8" in bugs else size
+        self.ap, self.extension, self.refused = ap, None if "no-extension" in bugs else extension, {}
+        self.status = UNSECURED if "always-unsecured" in bugs else status
         self.want_key |= "always-public-key" in bugs
         self.torn = False
 
     def tap(self, transmit):
-        reader = aliro_faults.FaultyReader(transmit, self.key, self.identifier, self.issuer, self.certificate, rng=self.rng)
+        reader = aliro_faults.FaultyReader(transmit, self.key, self.identifier, self.issuer, self.certificate, self.ap, rng=self.rng)
         reader.bugs = self.bugs
         if "repeats-transaction" in self.bugs:
             reader.rng = bytes
@@ -47,7 +49,7 @@ class Lock:
                 if ar.results(reader.exchange(plain)) is None:
                     raise ar.Wrong("the device refused %s" % plain.hex(), None)
             if "no-status" not in self.bugs:
-                reader.status(UNSECURED)
+                reader.status(self.status)
             return {"event": "tap", "verdict": "open", "reason": None, "credential": credential.hex()}
         except (ConnectionError, OSError, pcsc_lock.NoCard) as e:
             self.torn = True
@@ -61,7 +63,7 @@ class Lock:
         if a.VERSION not in reader.versions and "any-version" not in self.bugs:
             raise ar.Wrong("no common version", None if "plain-control-flow" in self.bugs else NO_COMMON_VERSION)
         fast = self.want_fast and self.cache
-        data = reader.command(a.AUTH0, a.encode(reader.auth0_items(a.FAST if fast else a.STANDARD)))
+        data = reader.command(a.AUTH0, a.encode(reader.auth0_items(a.FAST if fast else a.STANDARD, extension=self.extension)))
         self._odd(data, (0x86, 0x9D, 0xB2))
         if "takes-88" in self.bugs:
             data = a.encode((0x86 if tag == 0x88 else tag, value) for tag, value in a.decode(data))
@@ -69,6 +71,7 @@ class Lock:
         if fast and "never-fast" not in self.bugs:
             credential = reader.fast(sealed, self.cache)
             if credential is not None:
+                self._entitled(credential, "remembered-opens" in self.bugs)
                 return credential
         if self.certificate and self.place == "load-cert":
             reader.load_cert(part=None if "never-chains" not in self.bugs else 4096, extended=self._extended(reader, self.certificate))
@@ -90,10 +93,17 @@ class Lock:
                     self._remember(self.credentials[0], reader.t.persistent(reader.secret, self.credentials[0]))
                 raise
             credential = self.credentials[0]
-        if credential not in self.credentials and "any-credential" not in self.bugs:
-            raise ar.Wrong("not entitled", 0x0001)
+        self._entitled(credential)
         self._remember(credential, reader.t.persistent(reader.secret, credential))
         return credential
+
+    def _entitled(self, credential, anyway=False):
+        if "any-credential" in self.bugs or anyway:
+            return
+        if credential not in self.credentials:
+            raise ar.Wrong("unknown", 0x0001)
+        if credential in self.refused:
+            raise ar.Wrong("not entitled", self.refused[credential])
 
     def _remember(self, credential, kpersistent):
         self.cache = ([e for e in self.cache if e[0] != credential] + [(credential, kpersistent)])[-self.size:]

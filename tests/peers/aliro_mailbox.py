@@ -10,16 +10,16 @@ class Malformed(Exception):
 
 
 class Mailbox:
-    def __init__(self, size, readable=True, writable=True, bugs=()):
+    def __init__(self, size, readable=True, writable=True, bugs=(), bits=0):
         self.content, self.readable, self.writable, self.bugs = bytearray(size or 0), readable, writable, frozenset(bugs)
-        self.collected = []
+        self.collected, self.bits = [], bits
 
     def drop(self):
         """The session is over: an open atomic session leaves nothing behind."""
         self.collected = []
 
     def bitmap(self):
-        bits = 0x1C00
+        bits = 0x1C00 if not self.bits else self.bits
         if self.content and "fixed-bitmap" in self.bugs:
             bits |= 0x30
         elif self.content:

@@ -15,7 +15,7 @@ from aliro_checklist import RDR, UD, verdict
 from aliro_device import Device
 
 UD_PROFILES = {"plain": {}, "descriptor": {"vendor": b"\4\3\1\2\3"}, "extended": {"lengths": (275, 275)},
-               "read-only": {"writable": False}, "no-mailbox": {"mailbox": 0}}
+               "read-only": {"writable": False}, "no-mailbox": {"mailbox": 0}, "vendor": {"extension": b"\4\3\7\7\7", "bits": 0x40}}
 
 
 def phone(profile, bugs):
@@ -24,7 +24,13 @@ def phone(profile, bugs):
     def reset():
         device.power(False)
         device.power(True)
-    return aliro_ud.PhoneUnderTest(SITE, device.apdu, reset)
+
+    def restart():
+        reset()
+        if "forgets-on-restart" in bugs:
+            device.kpersistent.clear()
+            device.mailbox.content[:] = bytes(len(device.mailbox.content))
+    return aliro_ud.PhoneUnderTest(SITE, device.apdu, reset, restart)
 
 
 def over_sockets():

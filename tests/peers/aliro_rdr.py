@@ -3,7 +3,7 @@
 Written from public descriptions of Aliro 1.0 alone, never from Tapdoor's code. Profiles of the lock under test: plain: group 0 of the
 site, no certificate, the credential's public key asked for, FAST when it can; slot: the same, asking for the key slot; standard:
 never FAST; mailbox: with mailbox operations in EXCHANGE before the status; load-cert, load-cert-long, auth1-cert, auth1-cert-long:
-the certified group, its certificate short or long, in LOAD CERT or in AUTH1. All know the same 16 credentials.
+the certified group, its certificate short or long, in LOAD CERT or in AUTH1; vendor: B1 in AUTH0, policy 3, status 0180. All know the same 16 credentials.
 """
 import os
 
@@ -14,18 +14,24 @@ from aliro_device import Device
 from aliro_lock import Lock
 
 CASES, case = table()
-CREDENTIALS = 16
-MAILBOX_EXCHANGES = [ar.mailbox(ar.read(0, 8)), ar.mailbox(ar.write(16, b"\xAA\xBB"))]
+CREDENTIALS = 16           # that open; after them one that is revoked and one that has expired
+REVOKED, EXPIRED = CREDENTIALS, CREDENTIALS + 1
+MAILBOX_EXCHANGES = [ar.mailbox(ar.write(16, b"\xAA\xBB"), more_follow=True), ar.mailbox(ar.read(16, 2), ar.fill(20, 3, 0xFF))]
 
 
 def credentials(site):
-    return [site.credential] + [a.private(site.number("credential %d" % n, 32)) for n in range(1, CREDENTIALS)]
+    return [site.credential] + [a.private(site.number("credential %d" % n, 32)) for n in range(1, CREDENTIALS + 2)]
 
 
 class Tap:
     def __init__(self, device, event):
         self.device, self.event, self.seen = device, event, device.seen
         self.verdict, self.names = event["verdict"], device.names()
+
+    def reason(self, *reasons):
+        """What the product's own report says; the counterpart's has other words."""
+        must("reason of %s, not %s" % (self, " or ".join(reasons)), self.event.get("method") != "aliro" or self.event["reason"] in reasons)
+        return self
 
     def __str__(self):
         return "%s after %s" % ({k: v for k, v in self.event.items() if k in ("verdict", "reason", "detail")}, ", ".join(self.names))
@@ -66,11 +72,11 @@ class Tap:
 
 
 class LockUnderTest:
-    """`present`: puts a device into the field until the tap is over, and returns the lock's event. `known`: what the site's honest
-    devices remember."""
+    """`present`: puts a device into the field until the tap is over, and returns the lock's event. `restart(revoked)`: the lock dies and
+    is started again, and that credential (its number, or None) is revoked then. `known`: what the site's honest devices remember."""
 
-    def __init__(self, site, present, certified=False):
-        self.site, self.present, self.keys, self.known = site, present, credentials(site), {}
+    def __init__(self, site, present, restart, certified=False):
+        self.site, self.present, self.restart, self.keys, self.known = site, present, restart, credentials(site), {}
         self.groups = site.device_groups()
         self.certified = certified
 
@@ -95,13 +101,22 @@ def peer(profile, bugs):
     group, key = (site.certified, site.certified_key) if certified else site.groups[0]
     lock = Lock(key, group + site.sub, [a.public(k) for k in credentials(site)], a.public(site.issuer) if certified else None,
                 (site.long if "long" in profile else site.short) if certified else None, "auth1" if "auth1" in profile else "load-cert",
-                profile != "standard", profile != "slot", MAILBOX_EXCHANGES if profile == "mailbox" else (), bugs=bugs)
+                profile != "standard", profile != "slot", MAILBOX_EXCHANGES if profile == "mailbox" else (), bugs=bugs,
+                **({"ap": b"\3", "extension": b"\4\3\xAA\xBB\xCC", "status": 0x0180} if profile == "vendor" else {}))
+    keys = [a.public(k) for k in credentials(site)]
+    lock.refused = {keys[REVOKED]: 0x0003, keys[EXPIRED]: 0x0002}
+
+    def restart(revoked=None):
+        if "forgets-on-restart" in bugs:
+            lock.cache.clear()
+        if revoked is not None:
+            lock.refused[keys[revoked]] = 0x0003
 
     def present(device):
         event = lock.tap(device.apdu)
         device.power(False)
         return event
-    context = LockUnderTest(site, present, certified)
+    context = LockUnderTest(site, present, restart, certified)
     context.lock = lock
     return context
 
@@ -156,6 +171,9 @@ def _(c):
     exchanges = t.all("EXCHANGE")
     must("some EXCHANGE before the status", len(exchanges) > 1 or 0xBA in exchanges[0])
     must("BA in every EXCHANGE until the one with the status: %s" % exchanges, all(0xBA in e for e in exchanges if 0x97 not in e))
+    same("read", [r for e in exchanges for r in e.get("reads", [])], [(16, 2)])
+    same("written, all of it", bytes(t.device.mailbox.content[16:23]), b"\xAA\xBB\0\0\xFF\xFF\xFF")
+    same("an atomic session of two", [e[0xBA][:3] for e in exchanges if 0xBA in e], [b"\x8c\1\1", b"\x8c\1\0"])
 
 
 @case("NFC_RDR_EXCHANGE_RDR_DESCRIPTOR_TAG", bugs="strict-tags")
@@ -201,7 +219,8 @@ def _(c):
 
 @case("NFC_RDR_NEG_AUTH1_WRONG_UD_SIGNATURE", bugs="any-proof always-unsecured opens-anyway leaves-silently")
 def _(c):
-    c.tap(fresh=True, script={"auth1": lambda items: [(tag, flip(v) if tag == 0x9E else v) for tag, v in items]}).failed_by_status()
+    t = c.tap(fresh=True, script={"auth1": lambda items: [(tag, flip(v) if tag == 0x9E else v) for tag, v in items]})
+    t.failed_by_status().reason("wrong-key")
 
 
 @case("NFC_RDR_NEG_SEL_RSP_NO_COMMON_EXPEDITED_PROTOCOL_VERSION", bugs="any-version plain-control-flow")

@@ -4,7 +4,7 @@ Written from public descriptions of Aliro 1.0 alone, never from Tapdoor's code. 
 """
 import aliro_crypto as a
 from aliro_cases import bad_points, bad_signatures, flip, must, replaced, same, table
-from aliro_rdr import Tap
+from aliro_rdr import EXPIRED, REVOKED, Tap
 
 CASES, case = table()
 
@@ -166,8 +166,51 @@ def _(c):
 @case("RDR_NEG_CREDENTIAL_UNKNOWN", bugs="any-credential")
 def _(c):
     for _ in range(2):
-        t = c.tap(key=c.site.stranger).failed_by_status(0x0001, 0x0003)
+        t = c.tap(key=c.site.stranger).failed_by_status(0x0001, 0x0003).reason("unknown-phone")
         must("AUTH1, the second time too: %s" % t, "AUTH1" in t.names)
+
+
+@case("RDR_NEG_CREDENTIAL_REVOKED", bugs="any-credential always-unsecured leaves-silently")
+def _(c):
+    for _ in range(2):
+        c.tap(n=REVOKED).failed_by_status(0x0003).reason("not-entitled")
+
+
+@case("RDR_NEG_CREDENTIAL_EXPIRED", bugs="any-credential always-unsecured leaves-silently")
+def _(c):
+    for _ in range(2):
+        c.tap(n=EXPIRED).failed_by_status(0x0002).reason("not-entitled")
+
+
+@case("RDR_NEG_CREDENTIAL_REVOKED_WHILE_REMEMBERED", "revoked", bugs="remembered-opens")
+def _(c):
+    c.known.clear()
+    for _ in range(2):
+        t = c.tap(n=3).opened()
+    same("FAST", t.names, ["SELECT", "AUTH0", "EXCHANGE"])
+    c.restart(3)
+    c.tap(n=3).failed_by_status(0x0003).reason("not-entitled")
+    c.tap(n=3, fresh=True).failed_by_status(0x0003)
+    c.tap(n=4).opened()
+
+
+@case("RDR_REMEMBERS_ACROSS_A_RESTART", bugs="forgets-on-restart")
+def _(c):
+    remembered(c)
+    c.restart()
+    same("FAST", c.tap().opened().names, ["SELECT", "AUTH0", "EXCHANGE"])
+
+
+@case("RDR_VENDOR_POLICY_AND_STATUS", "vendor", bugs="no-extension always-unsecured")
+def _(c):
+    t = c.tap(fresh=True).opened()
+    same("B1", t.all("AUTH0")[0].get(0xB1), b"\4\3\xAA\xBB\xCC")
+    same("42", t.all("AUTH0")[0][0x42], b"\3")
+    same("status", t.statuses(), ["0180"])
+    c.known.clear()
+    for _ in range(2):
+        t = c.tap().opened()
+    same("FAST", t.names, ["SELECT", "AUTH0", "EXCHANGE"])
 
 
 @case("RDR_NEG_AUTH1_SIGNATURES_THAT_ARE_NONE", bugs="any-proof")

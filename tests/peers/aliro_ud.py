@@ -12,10 +12,10 @@ MAILBOX = 512
 
 
 class PhoneUnderTest:
-    """`send`: C-APDU -> R-APDU. `reset`: the field goes and comes again."""
+    """`send`: C-APDU -> R-APDU. `reset`: the field goes and comes again. `restart`: its program dies and is started again."""
 
-    def __init__(self, site, send, reset):
-        self.site, self.send, self.reset = site, send, reset
+    def __init__(self, site, send, reset, restart):
+        self.site, self.send, self.reset, self.restart = site, send, reset, restart
 
     def reader(self, group=0, sub=None, key=None, **more):
         identifier, own = self.site.groups[group]

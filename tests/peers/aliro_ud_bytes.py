@@ -265,3 +265,56 @@ def _(c):
     same("bits 3, 4 and 5", r.bitmap[1] & 0x38, 0)
     must("no read", told(r, ar.read(0, 1)) is None)
     r.status(0x0101)
+
+
+# what lasts, and what is besides ----------------------------------------------------------------------------------------------------
+@case("UD_REMEMBERS_ACROSS_A_RESTART", bugs="forgets-on-restart")
+def _(c):
+    r = opened(c)
+    told(r, ar.write(300, b"\x0d\xd5"))
+    r.status(0x0101)
+    c.restart()
+    c.fast(c.reader(), r.kpersistent)
+    same("the mailbox", told(opened(c), ar.read(300, 2)), [b"\x0d\xd5"])
+
+
+@case("UD_SECOND_CREDENTIAL", bugs="one-group-only")
+def _(c):
+    """A group for which the device has another credential."""
+    identifier, key = c.site.other
+    for _ in range(2):
+        r = ar.Reader(c.send, key, identifier + c.site.sub)
+        until_auth1(c, r=r)
+        same("credential key", r.auth1()[0x5A], a.public(c.site.second))
+        r.status(0x0101)
+    r.select()
+    must("a hit", r.fast(r.auth0(a.FAST), [(a.public(c.site.second), r.kpersistent)]))
+    r.status(0x0101)
+
+
+@case("UD_VENDOR_EXTENSIONS_ON_BOTH_SIDES", "vendor", bugs="no-extension b2-not-in-info")
+def _(c):
+    r = c.reader()
+    r.select()
+    r.auth0(extension=b"\4\3\xAA\xBB\xCC")
+    same("B2", r.t.b2, a.tlv(0xB2, b"\4\3\7\7\7"))
+    same("credential key", r.auth1()[0x5A], c.credential())
+    must("the signalling bit that was asked for: %s" % r.bitmap.hex(), r.bitmap[1] & 0x40)
+    r.status(0x0101)
+    known = r.kpersistent
+    r.select()
+    must("a hit", r.fast(r.auth0(a.FAST, extension=b"\4\3\xAA\xBB\xCC"), [(c.credential(), known)]))
+    r.status(0x0101)
+
+
+@case("UD_READER_LEAVES", bugs="power-keeps-keys")
+def _(c):
+    for steps in range(4):
+        r = c.reader()
+        r.select()
+        steps > 0 and r.auth0()
+        steps > 1 and r.auth1()
+        steps > 2 and told(r, ar.fill(0, 1, 1), more_follow=True)
+        c.reset()
+        refused(r.command, a.EXCHANGE, r.channel.seal(a.tlv(0x97, b"\1\1")) if r.channel else bytes(20))
+        c.clean()
