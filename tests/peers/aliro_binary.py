@@ -7,6 +7,7 @@ import queue
 import socket
 import subprocess
 import threading
+import time
 
 import vpcd_card
 import vpcd_reader
@@ -75,11 +76,13 @@ class Phone(Child):
 
     def present(self):
         """Waits for it, where it is not in the field."""
-        if self.card is None:
+        end = time.monotonic() + PATIENCE
+        while self.card is None:
             try:
-                self.card = self.listener.card(PATIENCE)
+                self.card = self.listener.card(0.5)
             except OSError:
-                raise ConnectionError("no phone in the field within %d s; %s" % (PATIENCE, self.last_words())) from None
+                if not self.alive() or time.monotonic() > end:
+                    raise ConnectionError("no phone in the field: %s" % self.last_words()) from None
 
     def send(self, c):
         self.present()

@@ -17,7 +17,7 @@ from aliro_cases import SITE
 from aliro_checklist import RDR, UD, verdict
 
 PHONE = {"plain": ("", ""), "descriptor": ('descriptor = "0403010203"', ""), "extended": ("extended-length = [275, 275]", ""),
-         "read-only": ("", "mailbox-writable = false"), "no-mailbox": ("", "mailbox = 0"),
+         "read-only": ("", "mailbox-writable = false"), "no-mailbox": ("", "mailbox = 0"), "counter": ("", ""),
          "vendor": ('vendor = "0403070707"\nsignaling = "0040"', "")}
 
 
@@ -142,13 +142,29 @@ def run(cases, programs, only):
     return failed
 
 
+def values(folder):
+    """Assignments for a shell. Laboratory use only: it prints keys."""
+    group, key = SITE.groups[0]
+    for name, value in (("PHONE_TOML", phone_toml(folder, "plain")), ("LOCK_TOML", lock_toml(folder, "plain")),
+                        ("EXTENDED_PHONE_TOML", phone_toml(folder, "extended")),
+                        ("CERTIFIED_LOCK_TOML", lock_toml(folder, "auth1-cert-long")),
+                        ("GROUP", group), ("SUB", SITE.sub), ("READER_KEY", a.scalar(key)), ("READER_PUBLIC", a.public(key)),
+                        ("CREDENTIAL", a.scalar(SITE.credential)), ("CREDENTIAL_PUBLIC", a.public(SITE.credential)),
+                        ("CERTIFIED", SITE.certified), ("CERTIFIED_KEY", a.scalar(SITE.certified_key)), ("CERTIFICATE", SITE.long),
+                        ("ISSUER", a.public(SITE.issuer))):
+        print("%s=%s" % (name, value.hex() if isinstance(value, bytes) else value))
+    return 0
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("side", choices=("phone", "lock"), help="which of ours is under test")
-    p.add_argument("--tapdoor", required=True, metavar="PROGRAM")
+    p.add_argument("side", choices=("phone", "lock", "values"), help="which of ours is under test; values: what a shell needs")
+    p.add_argument("--tapdoor", metavar="PROGRAM")
     p.add_argument("--site", required=True, metavar="DIR", help="a folder of `tapdoor init`; configurations are added there")
-    p.add_argument("only", nargs="*", metavar="WORD", help="only cases whose name has this in it")
+    p.add_argument("--only", action="append", metavar="WORD", help="only cases whose name has this in it")
     o = p.parse_args()
+    if o.side == "values":
+        return values(o.site)
     failed = run(UD, Phones(o), o.only) if o.side == "phone" else run(RDR, Locks(o), o.only)
     return 1 if failed else 0
 

@@ -6,9 +6,11 @@ import aliro_rdr
 import aliro_rdr_more
 import aliro_ud
 import aliro_ud_bytes
+import aliro_ud_certificates
 import aliro_ud_more
+import aliro_ud_neg
 
-UD = aliro_ud.CASES + aliro_ud_more.CASES + aliro_ud_bytes.CASES
+UD = aliro_ud.CASES + aliro_ud_neg.CASES + aliro_ud_more.CASES + aliro_ud_certificates.CASES + aliro_ud_bytes.CASES
 RDR = aliro_rdr.CASES + aliro_rdr_more.CASES
 
 

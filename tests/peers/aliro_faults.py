@@ -56,6 +56,12 @@ class FaultyReader(ar.Reader):
             raise ar.Wrong("an unknown status word %s" % sw)
         return super().whole(ins, data, sw, cla)
 
+    def exchange(self, plain, **more):
+        if "any-exchange" not in self.bugs:
+            return super().exchange(plain, **more)
+        self.raw(a.capdu(0x80, a.EXCHANGE, 0, 0, self.channel.seal(plain)))
+        return bytes.fromhex("00020000")
+
     def control_flow(self, s1=0, s2=0):
         if "le-in-control-flow" in self.bugs:
             self.raw(a.capdu(0x80, a.CONTROL_FLOW, 0, 0, a.encode([(0x41, bytes([s1])), (0x42, bytes([s2]))]), 0))

@@ -21,7 +21,8 @@ NO_COMMON_VERSION = 0x27
 
 class Lock:
     """`issuer`: the public key of the certificate's issuer. `credentials`: the public keys that open. `place` of the certificate:
-    load-cert or auth1. `refused`: {credential: Reader Status}. `exchanges`: plaintexts of EXCHANGE before the last one. `cache`: [(credential, Kpersistent)], kept."""
+    load-cert or auth1. `refused`: {credential: Reader Status}. `exchanges`: plaintexts of EXCHANGE before the last one. `cache`:
+    [(credential, Kpersistent)], kept."""
 
     def __init__(self, key, identifier, credentials, issuer=None, certificate=None, place="load-cert", fast=True, want_key=True,
                  exchanges=(), size=16, ap=b"\1", extension=None, status=UNSECURED, bugs=(), rng=os.urandom):

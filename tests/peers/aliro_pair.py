@@ -15,7 +15,8 @@ from aliro_checklist import RDR, UD, verdict
 from aliro_device import Device
 
 UD_PROFILES = {"plain": {}, "descriptor": {"vendor": b"\4\3\1\2\3"}, "extended": {"lengths": (275, 275)},
-               "read-only": {"writable": False}, "no-mailbox": {"mailbox": 0}, "vendor": {"extension": b"\4\3\7\7\7", "bits": 0x40}}
+               "read-only": {"writable": False}, "no-mailbox": {"mailbox": 0}, "counter": {},
+               "vendor": {"extension": b"\4\3\7\7\7", "bits": 0x40}}
 
 
 def phone(profile, bugs):

@@ -3,10 +3,9 @@
 Written from public descriptions of Aliro 1.0 alone, never from Tapdoor's code. Profiles of the lock under test: plain: group 0 of the
 site, no certificate, the credential's public key asked for, FAST when it can; slot: the same, asking for the key slot; standard:
 never FAST; mailbox: with mailbox operations in EXCHANGE before the status; load-cert, load-cert-long, auth1-cert, auth1-cert-long:
-the certified group, its certificate short or long, in LOAD CERT or in AUTH1; vendor: B1 in AUTH0, policy 3, status 0180. All know the same 16 credentials.
+the certified group, its certificate short or long, in LOAD CERT or in AUTH1; vendor: B1 in AUTH0, policy 3, status 0180.
+All know the same 16 credentials, and besides one that is revoked and one that has expired.
 """
-import os
-
 import aliro_crypto as a
 import aliro_reader as ar
 from aliro_cases import SITE, flip, must, same, table

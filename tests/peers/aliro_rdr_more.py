@@ -289,7 +289,7 @@ def _(c):
 def _(c):
     for longest in (20, 66, 254):
         t = c.tap(fresh=True, longest=longest).opened()
-        must("Le of GET RESPONSE is what 61xx said", all(len(r) <= longest + 2 for _, r in t.device.log))
+        must("no answer is longer", all(len(r) <= longest + 2 for _, r in t.device.log))
 
 
 @case("RDR_NEG_CHAIN_WITHOUT_END", bugs="opens-anyway")
@@ -324,6 +324,32 @@ def _(c):
         else:
             must("%s with Le 00: %s" % (name, command.hex()),
                  len(command) == length + 1 and command[-1] == 0 and command[2:4] == b"\0\0" and command[0] & 0xEF == 0x80)
+
+
+# the mailbox ------------------------------------------------------------------------------------------------------------------------
+@case("RDR_NEG_EXCHANGE_ANSWERS", "mailbox", bugs="opens-anyway any-exchange leaves-silently")
+def _(c):
+    """The first EXCHANGE writes: nothing but 0002 0000 is right. The lock drops the channel and says CONTROL FLOW."""
+    def plain(new):
+        return {"exchange": lambda _: bytes.fromhex(new)}
+    forms = {"error FFFF": plain("0002FFFF"), "error 0001": plain("00020001"), "nothing": plain(""), "cut off": plain("000200"),
+             "data nobody asked for": plain("0001AA00020000"), "a length that lies": plain("FFFF0000"), "no status": plain("0001AA"),
+             "a flipped bit": {"exchange_sealed": lambda sealed: flip(sealed, 0)}, "no tag": {"exchange_sealed": lambda sealed: sealed[:4]},
+             "empty": answers("EXCHANGE", b"\x90\0"), "6982": answers("EXCHANGE", b"\x69\x82"), "6D00": answers("EXCHANGE", b"\x6d\0")}
+    for name, script in forms.items():
+        t = c.tap(fresh=True, script=script)
+        must("%s: %s" % (name, t), t.failed_by_control_flow())
+
+
+@case("RDR_NEG_EXCHANGE_COUNTER_OUT_OF_STEP", "mailbox", bugs="opens-anyway any-exchange")
+def _(c):
+    device = c.device(fresh=True)
+
+    def exchange(plain):
+        device.channel.counter_out += 1
+        return plain
+    device.script = {"exchange": exchange}
+    Tap(device, c.present(device)).failed_by_control_flow()
 
 
 # leaving ------------------------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 Written from public descriptions of Aliro 1.0 alone, never from Tapdoor's code. Profiles as in aliro_ud.py, and besides read-only: a
 mailbox that may only be read; no-mailbox.
 """
-import aliro_certificate as cert
 import aliro_crypto as a
 import aliro_reader as ar
 from aliro_cases import Failed, bad_points, bad_signatures, flip, must, refused, replaced, same, table
@@ -226,74 +225,6 @@ def _(c):
     must("and as long as a real one", len(until_auth1(c, a.FAST).cryptogram) == 64)
 
 
-# certificates ------------------------------------------------------------------------------------------------------------------------
-def certificate_refused(c, certificate):
-    def run():
-        for in_auth1 in (False, True):
-            r = until_auth1(c, r=c.certified(certificate))
-            try:
-                if not in_auth1:
-                    r.load_cert()
-            except ar.Status:
-                pass
-            else:
-                refused(r.auth1, certificate=certificate if in_auth1 else None)
-            r.control_flow()
-    return run
-
-
-@case("UD_NEG_CERTIFICATE_EVERY_FIELD_CHANGED", bugs="unsigned-certificates")
-def _(c):
-    fields, changed = cert.unpack(c.site.long), {}
-    for tag, value in fields.items():
-        for name, new in (("changed", flip(value, len(value) // 2)), ("its default", cert.DEFAULTS.get(tag)), ("empty", b""),
-                          ("one short", value[:-1]),
-                          ("too long", value + b"1" * 40), ("left out", None)):
-            items = [(n, new if n == tag else v) for n, v in sorted(fields.items()) if n != tag or new is not None]
-            if new != value:
-                changed["%X %s" % (tag, name)] = cert.pack(items)
-    every("a certificate was taken", [(name, certificate_refused(c, data)) for name, data in changed.items()])
-
-
-@case("UD_NEG_CERTIFICATE_FORMS", bugs="swallows-errors")
-def _(c):
-    good, fields = c.site.short, cert.unpack(c.site.short)
-    key, signature = (0x85, fields[0x85]), (0x86, fields[0x86])
-    forms = {"another profile": cert.pack([key, signature], b"\0\1"), "no profile": a.tlv(0x30, a.tlv(0x30, a.encode([key, signature]))),
-             "wrong order": cert.pack([signature, key]), "85 twice": cert.pack([key, key, signature]),
-             "86 twice": cert.pack([key, signature, signature]),
-             "unused bits in 85": cert.pack([(0x85, b"\1" + key[1][1:]), signature]),
-             "unused bits in 86": cert.pack([key, (0x86, b"\7" + signature[1][1:])]),
-             "a byte behind": good + b"\0", "twice": good + good, "an unknown field": cert.pack([key, signature, (0x87, b"1")]),
-             "signature not DER": cert.pack([key, (0x86, b"\0" + bytes(64))]),
-             "signature of zeros": cert.pack([key, (0x86, bytes.fromhex("003006020100020100"))]),
-             "self-signed": cert.issue(c.site.certified_key, a.public(c.site.certified_key)),
-             "another issuer": cert.issue(c.site.stranger, a.public(c.site.certified_key)),
-             "for another key": cert.issue(c.site.issuer, a.public(c.site.stranger)),
-             "X.509 instead": cert.expand(good, a.public(c.site.issuer))}
-    forms.update({"a key that is %s" % n: cert.pack([(0x85, b"\0" + p), signature]) for n, p in bad_points().items() if len(p) == 65})
-    every("a certificate was taken", [(name, certificate_refused(c, data)) for name, data in forms.items()])
-
-
-@case("UD_NEG_CERTIFICATE_TRUNCATED", bugs="swallows-errors")
-def _(c):
-    every("a certificate was taken", [("%d bytes" % n, certificate_refused(c, c.site.short[:n])) for n in range(1, len(c.site.short), 7)])
-
-
-@case("UD_NEG_CERTIFICATE_FOR_A_GROUP_WITHOUT", bugs="unsigned-certificates")
-def _(c):
-    """A group that the device knows by its reader's own key: a certificate by anybody else opens nothing."""
-    def one():
-        identifier, _ = c.site.groups[0]
-        certificate = cert.issue(c.site.issuer, a.public(c.site.stranger))
-        r = ar.Reader(c.send, c.site.stranger, identifier + c.site.sub, a.public(c.site.issuer), certificate)
-        until_auth1(c, r=r)
-        r.load_cert()
-        refused(r.auth1)
-        r.control_flow()
-    every("taken", [("stranger", one)])
-
-
 # the state machine --------------------------------------------------------------------------------------------------------------------
 @case("UD_NEG_COMMANDS_OUT_OF_ORDER", bugs="no-states keys-survive-errors")
 def _(c):
@@ -308,7 +239,7 @@ def _(c):
         same("then AUTH0, the session being over", answered(c, auth0), "6D00")
     c.reset()
     for command in (auth0, auth1, load, exchange):
-        same("without SELECT, INS %02X" % command[1], answered(c, command), "6D00")
+        must("without SELECT, INS %02X" % command[1], answered(c, command) != "9000")
     r = until_auth1(c)
     same("EXCHANGE after AUTH0 STANDARD", answered(c, exchange), "6D00")
     same("AUTH1 then", refused(r.auth1), "6D00")
@@ -324,9 +255,7 @@ def _(c):
 
 @case("UD_CONTROL_FLOW_IN_EVERY_STATE", bugs="control-flow-needs-session")
 def _(c):
-    c.reset()
     control = "803C000006410100420100"
-    same("after power on", answered(c, control), "9000")
     c.reader().select()
     same("after SELECT", answered(c, control), "9000")
     same("after itself", answered(c, control), "9000")
@@ -380,6 +309,21 @@ def _(c):
         same("counter %X" % step, refused(r.exchange, a.tlv(0x97, b"\1\1")), "6982")
         r.channel.counter_out = 2                          # what it waits for now, if it waits at all
         over(r)
+
+
+@case("UD_NEG_COUNTER_RUNS_OUT", "counter", bugs="counter-runs-on")
+def _(c):
+    """No counter beyond FFFF: the session ends there, not before."""
+    r, plain, done = opened(c), a.tlv(0x97, b"\1\1"), 0
+    while done <= 0x10000:
+        answer, sw = r.raw(a.capdu(0x80, a.EXCHANGE, 0, 0, r.channel.seal(plain)))
+        if sw != "9000":
+            break
+        done += 1
+    must("%X messages were taken" % done, 0xFF00 <= done <= 0xFFFF)
+    same("status word", sw, "6D00")
+    r.channel.counter_out = 1
+    over(r)
 
 
 @case("UD_NEG_EXCHANGE_REPLAYED", bugs="any-counter")

@@ -19,14 +19,14 @@ class Listener:
         """The next card that connects, powered; TimeoutError (an OSError) if none does."""
         self.socket.settimeout(patience)
         sock, _ = self.socket.accept()
-        return Card(sock, patience)
+        return Card(sock)
 
     def close(self):
         self.socket.close()
 
 
 class Card:
-    def __init__(self, sock, patience):
+    def __init__(self, sock, patience=10.0):
         sock.settimeout(patience)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
