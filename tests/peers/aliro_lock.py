@@ -47,8 +47,7 @@ class Lock:
                 raise ConnectionError("never again")
             credential = self._authenticate(reader)
             for plain in self.exchanges:
-                if ar.results(reader.exchange(plain)) is None:
-                    raise ar.Wrong("the device refused %s" % plain.hex(), None)
+                self._exchange(reader, plain)
             if "no-status" not in self.bugs:
                 reader.status(self.status)
             return {"event": "tap", "verdict": "open", "reason": None, "credential": credential.hex()}
@@ -97,6 +96,15 @@ class Lock:
         self._entitled(credential)
         self._remember(credential, reader.t.persistent(reader.secret, credential))
         return credential
+
+    def _exchange(self, reader, plain):
+        """Whatever is wrong with the answer, the channel is not used again."""
+        try:
+            if ar.results(reader.exchange(plain)) is not None:
+                return
+        except ar.Wrong as e:
+            raise ar.Wrong(str(e), None) from None
+        raise ar.Wrong("the device refused %s" % plain.hex(), None)
 
     def _entitled(self, credential, anyway=False):
         if "any-credential" in self.bugs or anyway:
