@@ -275,7 +275,7 @@ impl Certificate {
         };
         certificate.fields.check()?;
         // The authority's key identifier stands at a fixed place; what is then made anew must be what came.
-        let identifier = rest.get(23..43).and_then(|id| <&[u8; 20]>::try_from(id).ok());
+        let identifier = rest.get(17..37).and_then(|id| <&[u8; 20]>::try_from(id).ok());
         match identifier {
             Some(identifier) if certificate.tbs_with(identifier) == signed => Ok(certificate),
             _ => Err(structure(

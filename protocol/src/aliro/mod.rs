@@ -11,6 +11,7 @@
 //! | [`channel`] | the secure channel and its counters |
 //! | [`vault`] | what Aliro asks of a chip beyond [`crate::vault::Vault`] |
 //! | [`mailbox`] | the user device's mailbox: permissions, atomic sessions |
+//! | [`config`] | both sides as parameters of an application |
 //! | [`device`] | the user device's state machine |
 //! | [`reader`] | the reader's state machine |
 //!
@@ -20,6 +21,7 @@
 pub mod auth;
 pub mod certificate;
 pub mod channel;
+pub mod config;
 pub mod device;
 pub mod exchange;
 mod fields;
