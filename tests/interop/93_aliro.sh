@@ -25,6 +25,13 @@ commands() { # INS...: what a card was sent, in that order, chained commands cou
     [ "$got" = "${*:2} " ] || { echo "$got" && return 1; }
 }
 
+them=(--credential "$CREDENTIAL")
+CONFIG=$LOCK_TOML at_our_lock aliro_device.py --group "$GROUP" "$READER_PUBLIC" "${them[@]}" --taps 2 -- --count 2 --method aliro
+check 'Python phone, our lock, pcscd: opens twice' opened method=aliro apdus=3
+check 'Python phone, our lock, pcscd: STANDARD, then FAST' commands card a4 80 81 c9 a4 80 c9
+CONFIG=$CERTIFIED_LOCK_TOML at_our_lock aliro_device.py --group "$CERTIFIED" "$ISSUER" "${them[@]}" --taps 1 -- --once --method aliro
+check 'Python phone, our lock, pcscd: a certificate in AUTH1, chained' opened method=aliro
+
 CONFIG=$PHONE_TOML our_phone
 us=(--key "$READER_KEY" --identifier "$GROUP$SUB" --credential "$CREDENTIAL_PUBLIC")
 at_our_phone aliro_lock.py "${us[@]}" --taps 2
@@ -35,10 +42,3 @@ check 'our phone, Python lock, pcscd: a certificate in LOAD CERT, chained' opene
 CONFIG=$EXTENDED_PHONE_TOML our_phone
 at_our_phone aliro_lock.py "${certified[@]}" --in-auth1 --key-slot
 check 'our phone, Python lock, pcscd: a certificate in AUTH1, and 7F66' opened
-
-them=(--credential "$CREDENTIAL")
-CONFIG=$LOCK_TOML at_our_lock aliro_device.py --group "$GROUP" "$READER_PUBLIC" "${them[@]}" --taps 2 -- --count 2 --method aliro
-check 'Python phone, our lock, pcscd: opens twice' opened method=aliro apdus=3
-check 'Python phone, our lock, pcscd: STANDARD, then FAST' commands card a4 80 81 c9 a4 80 c9
-CONFIG=$CERTIFIED_LOCK_TOML at_our_lock aliro_device.py --group "$CERTIFIED" "$ISSUER" "${them[@]}" --taps 1 -- --once --method aliro
-check 'Python phone, our lock, pcscd: a certificate in AUTH1, chained' opened method=aliro

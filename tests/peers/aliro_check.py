@@ -8,6 +8,7 @@ import argparse
 import os
 import re
 import sys
+import time
 
 import aliro_binary
 import aliro_crypto as a
@@ -97,7 +98,12 @@ class Phones:
                                                              "vpcd:" + address],
                                             os.path.join(self.o.site, "aliro-phone-%s.err" % profile))
         again()
-        return aliro_ud.PhoneUnderTest(SITE, lambda c: self.child.send(c), lambda: self.child.reset(), again)
+
+        def crash(command, seconds):
+            self.child.hand_over(command)
+            time.sleep(seconds)
+            again()
+        return aliro_ud.PhoneUnderTest(SITE, lambda c: self.child.send(c), lambda: self.child.reset(), again, crash)
 
     def stop(self, kill=False):
         if self.child is not None:
@@ -116,7 +122,8 @@ class Locks(Phones):
                                             "--method", "aliro", "--count", "100000"],
                                            os.path.join(self.o.site, "aliro-lock-%s.err" % profile))
         again()
-        return aliro_rdr.LockUnderTest(SITE, lambda device: self.child.tap(device), again, "cert" in profile)
+        return aliro_rdr.LockUnderTest(SITE, lambda device: self.child.tap(device), again, lambda: self.child.process.kill(),
+                                       "cert" in profile)
 
 
 def run(cases, programs, only):

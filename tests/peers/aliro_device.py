@@ -29,11 +29,13 @@ class Device:
     atr = vpcd_card.CONTACTLESS_ATR
 
     def __init__(self, groups, mailbox=512, readable=True, writable=True, versions=(a.VERSION,), vendor=b"", lengths=None,
-                 extension=b"", bits=0, longest=256, ephemeral=a.fresh, rng=os.urandom, kpersistent=None, script=None, bugs=()):
+                 extension=b"", bits=0, longest=256, counters=0xFFFF, ephemeral=a.fresh, rng=os.urandom, kpersistent=None, script=None,
+                 bugs=()):
         """`groups`: {group identifier: (the key that the device knows for it, credential private key)}. `vendor`: B3,
         `lengths`: (longest command APDU, longest response APDU) for 7F66; without them an answer has at most `longest` bytes of data.
         `extension`: B2, `bits`: signalling bits besides the mailbox's. `kpersistent`: {(reader identifier, credential public key): key},
-        kept between taps."""
+        kept between taps. A session ends when the reader's counter reaches `counters`."""
+        self.counters = counters
         self.groups, self.versions = dict(groups), list(versions)
         self.vendor, self.lengths = b"" if "no-descriptor" in bugs else vendor, None if "no-lengths" in bugs else lengths
         self.extension = b"" if "no-extension" in bugs else extension
@@ -308,7 +310,7 @@ class Device:
         return self._script("sealed", self.channel.seal(a.encode(answer)))
 
     def _exchange(self, data):
-        if self.channel is None or (self.channel.counter_in >= 0xFFFF and "counter-runs-on" not in self.bugs):
+        if self.channel is None or (self.channel.counter_in >= self.counters and "counter-runs-on" not in self.bugs):
             raise Refuse("6D00")
         plain = self.channel.open(data)
         for n in range(4) if plain is None and "any-counter" in self.bugs else ():

@@ -72,10 +72,10 @@ class Tap:
 
 class LockUnderTest:
     """`present`: puts a device into the field until the tap is over, and returns the lock's event. `restart(revoked)`: the lock dies and
-    is started again, and that credential (its number, or None) is revoked then. `known`: what the site's honest devices remember."""
+    is started again, and that credential (its number, or None) is revoked then. `kill`: it dies at once. `known`: what the site's honest devices remember."""
 
-    def __init__(self, site, present, restart, certified=False):
-        self.site, self.present, self.restart, self.keys, self.known = site, present, restart, credentials(site), {}
+    def __init__(self, site, present, restart, kill, certified=False):
+        self.site, self.present, self.restart, self.kill, self.keys, self.known = site, present, restart, kill, credentials(site), {}
         self.groups = site.device_groups()
         self.certified = certified
 
@@ -105,6 +105,9 @@ def peer(profile, bugs):
     keys = [a.public(k) for k in credentials(site)]
     lock.refused = {keys[REVOKED]: 0x0003, keys[EXPIRED]: 0x0002}
 
+    def kill():
+        lock.torn |= "hangs-up-for-good" in bugs
+
     def restart(revoked=None):
         if "forgets-on-restart" in bugs:
             lock.cache.clear()
@@ -115,7 +118,7 @@ def peer(profile, bugs):
         event = lock.tap(device.apdu)
         device.power(False)
         return event
-    context = LockUnderTest(site, present, restart, certified)
+    context = LockUnderTest(site, present, restart, kill, certified)
     context.lock = lock
     return context
 

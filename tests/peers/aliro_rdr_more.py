@@ -381,6 +381,29 @@ def _(c):
         c.tap(fresh=True).opened()
 
 
+@case("RDR_KILLED_AT_ANY_MOMENT", bugs="hangs-up-for-good")
+def _(c):
+    """The lock dies in the middle of a tap: what it remembers is whole, and it opens for the next one."""
+    for at in ("AUTH0", "AUTH1", "EXCHANGE"):
+        for after in (False, True):
+            def answer(name, raw, honest, at=at, after=after):
+                if name != at:
+                    return honest()
+                if after:
+                    honest()
+                c.kill()
+                raise ConnectionError("the lock is dead")
+            c.known.clear()
+            device = c.device(script={"answer": answer})
+            try:
+                c.present(device)
+            except ConnectionError:
+                pass
+            c.restart()
+            c.tap().opened()
+            same("FAST", c.tap().opened().names, ["SELECT", "AUTH0", "EXCHANGE"])
+
+
 @case("RDR_DEVICE_LEAVES_BEFORE_THE_STATUS", bugs="hangs-up-for-good")
 def _(c):
     """It proved itself and left: whether that opens is the lock's choice; the next tap is clean in any case."""

@@ -318,3 +318,26 @@ def _(c):
         c.reset()
         refused(r.command, a.EXCHANGE, r.channel.seal(a.tlv(0x97, b"\1\1")) if r.channel else bytes(20))
         c.clean()
+
+
+@case("UD_KILLED_AT_ANY_MOMENT", bugs="crash-loses")
+def _(c):
+    """What is remembered is the old or the new, and whole: Kpersistent, and the mailbox."""
+    known, content = [c.standard(c.reader()).kpersistent], [bytes(200)]
+    told(opened(c), ar.fill(0, 200, 0))
+    for n in range(6):
+        r = until_auth1(c)
+        auth1 = a.capdu(0x80, a.AUTH1, 0, 0, a.encode(r.auth1_items()))
+        known.append(r.t.persistent(a.kdh(r.own, r.t.device_ephemeral, r.t.transaction), c.credential()))
+        c.crash(auth1, n * 0.003)
+        r = until_auth1(c, a.FAST)
+        must("it remembers neither the old nor the new", r.fast(r.cryptogram, [(c.credential(), k) for k in known[-2:]]))
+        known = [c.standard(c.reader()).kpersistent]
+        r = opened(c)
+        known = [r.kpersistent]
+        content.append(bytes([n + 1]) * 200)
+        c.crash(a.capdu(0x80, a.EXCHANGE, 0, 0, r.channel.seal(ar.mailbox(ar.write(0, content[-1])))), n * 0.003)
+        now = told(opened(c), ar.read(0, 200))[0]
+        must("the mailbox is neither the old nor the new: %s" % now.hex(), now in content[-2:])
+        content = [now]
+        known = [c.standard(c.reader()).kpersistent]
