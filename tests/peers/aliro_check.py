@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import time
+import tomllib
 
 import aliro_binary
 import aliro_crypto as a
@@ -160,7 +161,17 @@ def values(folder):
                         ("CERTIFIED", SITE.certified), ("CERTIFIED_KEY", a.scalar(SITE.certified_key)), ("CERTIFICATE", SITE.long),
                         ("ISSUER", a.public(SITE.issuer))):
         print("%s=%s" % (name, value.hex() if isinstance(value, bytes) else value))
+    made, ours = toml(folder, "lock")["aliro"], toml(folder, "phone")["aliro"]          # those of `tapdoor init`
+    for name, value in (("INIT_GROUP", made["group"]), ("INIT_SUB", made["sub"]), ("INIT_KEY", made["key"]),
+                        ("INIT_PUBLIC", ours["groups"][0]["key"]), ("INIT_CREDENTIAL", ours["credentials"][0]["key"]),
+                        ("INIT_CREDENTIAL_PUBLIC", made["credentials"][0]["key"])):
+        print("%s=%s" % (name, value))
     return 0
+
+
+def toml(folder, name):
+    with open(os.path.join(folder, name + ".toml"), "rb") as f:
+        return tomllib.load(f)
 
 
 def main():

@@ -71,11 +71,13 @@ class Tap:
 
 
 class LockUnderTest:
-    """`present`: puts a device into the field until the tap is over, and returns the lock's event. `restart(revoked)`: the lock dies and
-    is started again, and that credential (its number, or None) is revoked then. `kill`: it dies at once. `known`: what the site's honest devices remember."""
+    """`present`: puts a device into the field until the tap is over, and returns the lock's event. `restart(revoked)`: the lock dies
+    and is started again, and that credential (its number, or None) is revoked then. `kill`: it dies at once. `known`: what the site's
+    honest devices remember."""
 
     def __init__(self, site, present, restart, kill, certified=False):
-        self.site, self.present, self.restart, self.kill, self.keys, self.known = site, present, restart, kill, credentials(site), {}
+        self.site, self.present, self.restart, self.kill = site, present, restart, kill
+        self.keys, self.known = credentials(site), {}
         self.groups = site.device_groups()
         self.certified = certified
 
