@@ -36,6 +36,7 @@ class Device:
         `extension`: B2, `bits`: signalling bits besides the mailbox's. `kpersistent`: {(reader identifier, credential public key): key},
         kept between taps. A session ends when the reader's counter reaches `counters`."""
         self.counters = counters
+        self.issued = self.revoked = None                 # timestamps of documents, 20 bytes
         self.groups, self.versions = dict(groups), list(versions)
         self.vendor, self.lengths = b"" if "no-descriptor" in bugs else vendor, None if "no-lengths" in bugs else lengths
         self.extension = b"" if "no-extension" in bugs else extension
@@ -241,7 +242,7 @@ class Device:
             return b"\x5a" * 64 if "fixed-cryptogram" in self.bugs else self.rng(64)
         key, sk_reader, sk_device, _, _ = self.t.fast(kpersistent, credential)
         self.channel = a.Channel(sk_reader, sk_device, False)
-        return self._script("cryptogram", a.cryptogram(key, self.mailbox.bitmap()))
+        return self._script("cryptogram", a.cryptogram(key, self.mailbox.bitmap(), self.issued or bytes(20), self.revoked or bytes(20)))
 
     def _load_cert(self, data):
         if self.state != KNOWN:
@@ -306,8 +307,11 @@ class Device:
                 del self.kpersistent[oldest]
         who = (0x5A, credential) if got[0x41][0] & 1 or "always-public-key" in self.bugs else (0x4E, a.key_slot(credential))
         signature = a.sign(group[1], self.t.signed(a.DEVICE_SIGNS))
-        answer = self._script("auth1", [who, (0x9E, signature), (0x5E, self.mailbox.bitmap())])
+        answer = self._script("auth1", [who, (0x9E, signature), (0x5E, self.mailbox.bitmap()), *self._documents()])
         return self._script("sealed", self.channel.seal(a.encode(answer)))
+
+    def _documents(self):
+        return [(tag, value) for tag, value in ((0x91, self.issued), (0x92, self.revoked)) if value]
 
     def _exchange(self, data):
         if self.channel is None or (self.channel.counter_in >= self.counters and "counter-runs-on" not in self.bugs):

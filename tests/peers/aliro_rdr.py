@@ -32,6 +32,10 @@ class Tap:
         must("reason of %s, not %s" % (self, " or ".join(reasons)), self.event.get("method") != "aliro" or self.event["reason"] in reasons)
         return self
 
+    def apdus(self, n):
+        """As the product counts them."""
+        same("APDUs reported", self.event.get("apdus", n), n)
+
     def __str__(self):
         return "%s after %s" % ({k: v for k, v in self.event.items() if k in ("verdict", "reason", "detail")}, ", ".join(self.names))
 
@@ -130,6 +134,7 @@ def peer(profile, bugs):
 def _(c):
     t = c.tap(fresh=True).opened()
     same("commands", t.names, ["SELECT", "AUTH0", "AUTH1", "EXCHANGE"])
+    t.apdus(4)
 
 
 def with_certificate(where, parts):
@@ -138,6 +143,7 @@ def with_certificate(where, parts):
         want = ["SELECT", "AUTH0", "LOAD CERT", "AUTH1", "EXCHANGE"] if where == a.LOAD_CERT else ["SELECT", "AUTH0", "AUTH1", "EXCHANGE"]
         same("commands", t.names, want)
         sent = [command for command, _ in t.device.log if command[1] == where]
+        t.apdus(len(t.device.log))
         must("%d APDUs carry it, not %s" % (len(sent), parts), len(sent) == 1 if parts == 1 else len(sent) > 1)
         must("chained by CLA 90: %s" % [s[0] for s in sent], all(s[0] == 0x90 for s in sent[:-1]) and sent[-1][0] == 0x80)
         if where == a.AUTH1:
@@ -158,6 +164,7 @@ def _(c):
     t = c.tap().opened()
     same("commands", t.names, ["SELECT", "AUTH0", "EXCHANGE"])
     same("FAST", t.all("AUTH0")[0][0x41], a.FAST)
+    t.apdus(3)
 
 
 @case("NFC_RDR_FAST_KPERSISTENT_CACHE_MAX", bugs="cache-of-8")

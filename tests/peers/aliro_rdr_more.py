@@ -286,6 +286,18 @@ def _(c):
     must("to the letter of a good tap: %s" % t, "AUTH1" in t.names or "AUTH0" in t.names)
 
 
+@case("RDR_DOCUMENTS_AND_PRIVATE_DATA", bugs="strict-tags-of-auth1 zero-timestamps")
+def _(c):
+    """A device that has documents, and private mailbox data: step-up is not asked for, and it opens."""
+    c.known.clear()
+    for bits, issued, revoked in ((0x1C33, b"2026-02-26T15:54:26Z", None), (0x1C33, b"2026-02-26T15:54:26Z", b"2026-03-26T15:54:26Z")):
+        for n in range(2):
+            device = c.device(bits=bits, script={"auth1": lambda items: [*items[:2], (0x4B, b"private"), *items[2:]]})
+            device.issued, device.revoked = issued, revoked
+            t = Tap(device, c.present(device)).opened()
+        same("FAST", t.names, ["SELECT", "AUTH0", "EXCHANGE"])
+
+
 # lengths and chains ---------------------------------------------------------------------------------------------------------------
 @case("RDR_ANSWERS_IN_PARTS", bugs="no-get-response")
 def _(c):
@@ -329,6 +341,18 @@ def _(c):
         else:
             must("%s with Le 00: %s" % (name, command.hex()),
                  len(command) == length + 1 and command[-1] == 0 and command[2:4] == b"\0\0" and command[0] & 0xEF == 0x80)
+
+
+@case("RDR_LENGTHS_OF_7F66", "auth1-cert-long", bugs="never-chains")
+def _(c):
+    """No command is longer than the device takes: 261 bytes without 7F66, else as it says."""
+    for lengths in (None, (275, 275), (300, 258), (1024, 1024), (0xFFFF, 0xFFFF)):
+        t = c.tap(fresh=True, lengths=lengths).opened()
+        longest = max(len(command) for command, _ in t.device.log)
+        must("%d bytes, where %s" % (longest, lengths), longest <= (lengths[0] if lengths else 261))
+    for lengths in ((0, 0), (1, 1), (5, 2), (16, 16)):
+        c.tap(fresh=True, lengths=lengths)                # nonsense: whatever comes of it, it comes soon
+        c.tap(fresh=True).opened()
 
 
 # the mailbox ------------------------------------------------------------------------------------------------------------------------

@@ -76,6 +76,34 @@ def _(c):
     r.status(0x0101)
 
 
+@case("UD_EVERY_COMMAND_IN_SMALL_PARTS", bugs="no-chaining")
+def _(c):
+    """Le in every part, and in the last part alone."""
+    for le in (True, False):
+        def sent(r, ins, data):
+            *first, last = r.parts(ins, data, 10)
+            for part in first:
+                same("a part", r.raw(part if le else part[:-1])[1], "9000")
+            return r.whole(ins, *r.raw(last))
+        r = c.certified(c.site.long)
+        r.select()
+        r.auth0_answer(sent(r, a.AUTH0, a.encode(r.auth0_items())))
+        sent(r, a.LOAD_CERT, c.site.long)
+        r.want_key = True
+        same("credential key", r.auth1_answer(sent(r, a.AUTH1, a.encode(r.auth1_items())))[0x5A], c.credential())
+        same("status", r.channel.open(sent(r, a.EXCHANGE, r.channel.seal(a.tlv(0x97, b"\1\1")))), bytes.fromhex("00020000"))
+
+
+@case("UD_EXCHANGE_NOTIFY_AND_URSK", bugs="strict-notify")
+def _(c):
+    r = opened(c)
+    descriptor = a.tlv(0xB5, a.encode([(0x04, b"\1\2\3"), (0x80, b"door"), (0x81, b"1.0")]))
+    same("notify", ar.results(r.exchange(a.tlv(0xAE, a.tlv(0x82, b"\0\0") + descriptor))), [])
+    same("notify and a read", told(r, ar.read(0, 1), also=a.tlv(0xAE, a.tlv(0x9F20, b"app") + a.tlv(0x9F44, b"back end")))[1:], [])
+    same("URSK, once", ar.results(r.exchange(b"\x98\0")), [])
+    r.status(0x0101)
+
+
 @case("UD_NEG_GET_RESPONSE_AFTER_ANOTHER_COMMAND", bugs="keeps-pending")
 def _(c):
     r = c.reader()
@@ -323,21 +351,19 @@ def _(c):
 @case("UD_KILLED_AT_ANY_MOMENT", bugs="crash-loses")
 def _(c):
     """What is remembered is the old or the new, and whole: Kpersistent, and the mailbox."""
-    known, content = [c.standard(c.reader()).kpersistent], [bytes(200)]
     told(opened(c), ar.fill(0, 200, 0))
+    content = [bytes(200)]
     for n in range(6):
+        known = [c.standard(c.reader()).kpersistent]
         r = until_auth1(c)
         auth1 = a.capdu(0x80, a.AUTH1, 0, 0, a.encode(r.auth1_items()))
         known.append(r.t.persistent(a.kdh(r.own, r.t.device_ephemeral, r.t.transaction), c.credential()))
         c.crash(auth1, n * 0.003)
         r = until_auth1(c, a.FAST)
-        must("it remembers neither the old nor the new", r.fast(r.cryptogram, [(c.credential(), k) for k in known[-2:]]))
-        known = [c.standard(c.reader()).kpersistent]
+        must("it remembers neither the old nor the new", r.fast(r.cryptogram, [(c.credential(), k) for k in known]))
         r = opened(c)
-        known = [r.kpersistent]
         content.append(bytes([n + 1]) * 200)
         c.crash(a.capdu(0x80, a.EXCHANGE, 0, 0, r.channel.seal(ar.mailbox(ar.write(0, content[-1])))), n * 0.003)
         now = told(opened(c), ar.read(0, 200))[0]
         must("the mailbox is neither the old nor the new: %s" % now.hex(), now in content[-2:])
         content = [now]
-        known = [c.standard(c.reader()).kpersistent]
