@@ -111,6 +111,8 @@ class Device:
             return b"\x90\0" if "swallows-errors" in self.bugs or ("no-states" in self.bugs and str(e) == "6D00") else bytes.fromhex(str(e))
 
     def _command(self, raw):
+        if "falls-over" in self.bugs and (len(raw) < 4 or (raw[1] == a.EXCHANGE and self.mailbox.content[8:11] == b"\1\2\3")):
+            raise ConnectionError("fell over")
         parsed = d.parse_capdu(raw)
         if parsed is None:
             raise Refuse("6700")
