@@ -139,7 +139,7 @@ def _(c):
 @case("RDR_NEG_DEVICE_LEAVES", bugs="opens-anyway-when-torn")
 def _(c):
     for at in ("SELECT", "AUTH0", "AUTH1"):
-        t = c.tap(fresh=True, script=leaves_at(at)).not_open()
+        c.tap(fresh=True, script=leaves_at(at)).not_open()
         c.tap(fresh=True).opened()
 
 

@@ -8,7 +8,7 @@ import aliro_crypto as a
 import aliro_reader as ar
 import aliro_vectors
 from aliro_cases import Failed, must, refused, same, table
-from aliro_ud import MAILBOX, broken_chain, opened, over, told
+from aliro_ud import MAILBOX, broken_chain, opened, told
 from aliro_ud_more import answered, until_auth1
 
 CASES, case = table()
