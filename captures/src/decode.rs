@@ -2,6 +2,7 @@
 //!
 //! It follows each layer's session, because what a command means depends on what was selected and what was asked before.
 
+mod aliro;
 mod door;
 mod names;
 mod view;
@@ -12,6 +13,7 @@ use tapdoor_protocol::status::StatusWord;
 use tapdoor_protocol::tlv;
 
 use crate::event::{Direction, Event, Layer};
+pub use aliro::AliroKeys;
 use view::{Held, View};
 
 /// What one event means.
@@ -52,6 +54,7 @@ pub struct Decoder {
     apdu: Session,
     chip: Session,
     tap: Option<u64>,
+    keys: std::sync::Arc<AliroKeys>,
 }
 
 /// One layer's state.
@@ -59,6 +62,7 @@ pub struct Decoder {
 struct Session {
     selected: App,
     asked: Asked,
+    aliro: aliro::Transaction,
     /// The parts of an answer that is not whole yet.
     parts: Held,
 }
@@ -73,6 +77,7 @@ enum App {
     Identity,
     Usim,
     CardManager,
+    Aliro,
 }
 
 impl App {
@@ -88,6 +93,8 @@ impl App {
             Self::Usim
         } else if is(Aid::CARD_MANAGER) {
             Self::CardManager
+        } else if is(Aid::ALIRO_EXPEDITED) {
+            Self::Aliro
         } else {
             Self::Unknown
         }
@@ -105,6 +112,8 @@ enum Asked {
     AkaProfileP,
     Usim,
     Identity,
+    /// The command with this instruction byte.
+    Aliro(u8),
     Begin,
     Next,
     Request,
@@ -117,12 +126,22 @@ impl Decoder {
         Self::default()
     }
 
+    /// The same, with keys for what is enciphered.
+    #[must_use]
+    pub fn with_keys(keys: &AliroKeys) -> Self {
+        let mut decoder = Self::default();
+        decoder.keys = std::sync::Arc::new(keys.clone());
+        decoder.apdu.aliro.keys = std::sync::Arc::clone(&decoder.keys);
+        decoder
+    }
+
     /// What this event means. Events that a filter hides must be given too.
     pub fn decode(&mut self, event: &Event) -> Decoded {
         if event.tap.is_some() && event.tap != self.tap {
             // Another card, or the same one reset.
             self.tap = event.tap;
             self.apdu = Session::default();
+            self.apdu.aliro.keys = std::sync::Arc::clone(&self.keys);
         }
         let session = match event.layer {
             Layer::Apdu => &mut self.apdu,
@@ -178,6 +197,18 @@ impl Session {
         }
         self.parts.clear();
         let data = view.find(command.data);
+        if self.selected == App::Aliro
+            && command.plain_cla() == 0x80
+            && let Some((name, fields)) = self.aliro.command(command.ins, data, command.is_chained())
+        {
+            self.asked = Asked::Aliro(command.ins);
+            let name = if command.is_chained() {
+                format!("{name}, more follows")
+            } else {
+                name
+            };
+            return Decoded { name, fields, sw: None };
+        }
         let (name, mut fields, asked) = self.meaning(&command, data, chip);
         self.asked = asked;
         let name = match command.is_chained() {
@@ -262,11 +293,13 @@ impl Session {
         }
     }
 
-    fn answer(&self, data: View<'_>) -> Vec<Field> {
+    fn answer(&mut self, data: View<'_>) -> Vec<Field> {
         if data.len() == 0 {
             return Vec::new();
         }
         match self.asked {
+            Asked::Application(App::Aliro) => self.aliro.selected(data),
+            Asked::Aliro(ins) => self.aliro.answer(ins, data),
             Asked::Application(app) => fci(data, app),
             Asked::File => objects(data, ""),
             Asked::ChallengeResponse => data.split(&[("TP", 20)]),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::ser::SerializeMap;
 use serde_json::value::RawValue;
 
-use crate::decode::{Decoded, Decoder, Field};
+use crate::decode::{AliroKeys, Decoded, Decoder, Field};
 use crate::event::{Direction, Event, Layer, Mask};
 use crate::extra::Extra;
 use crate::read::{Cut, ReadError, TapeReader};
@@ -25,6 +25,8 @@ pub struct Filter {
     pub tap: Option<u64>,
     /// Only this layer.
     pub layer: Option<Layer>,
+    /// Keys for what is enciphered.
+    pub keys: AliroKeys,
 }
 
 impl Filter {
@@ -108,7 +110,7 @@ fn milliseconds(nanoseconds: i128) -> f64 {
 /// [`ShowError`]; what was understood before is in the output.
 pub fn text<R: BufRead, W: Write>(mut tape: TapeReader<R>, filter: &Filter, style: Style, out: &mut W) -> Result<Option<Cut>, ShowError> {
     head(&tape, style, out)?;
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::with_keys(&filter.keys);
     let mut counter = Counter::default();
     let mut drawing = Drawing::default();
     let mut outcome = Ok(());
@@ -273,7 +275,7 @@ pub fn json<R: BufRead, W: Write>(mut tape: TapeReader<R>, filter: &Filter, out:
     out.write_all(b"{\"event\":\"tape\",\"tape\":1")?;
     out.write_all(header.unwrap_or(b"}"))?;
     out.write_all(b"\n")?;
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::with_keys(&filter.keys);
     let mut counter = Counter::default();
     let mut shown = 0u64;
     for event in tape.by_ref() {
@@ -449,6 +451,7 @@ mod tests {
         let filter = Filter {
             tap: Some(2),
             layer: Some(Layer::Chip),
+            ..Filter::default()
         };
         let (plain, objects) = shown(lines, &filter);
         assert!(!plain.contains("SELECT") && !plain.contains("tap 1"));

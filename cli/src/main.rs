@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Command::Lock(a) => commands::lock::run(a, &mut out, &stop),
         Command::Phone(a) => commands::phone::run(a, &mut out, &stop),
         Command::Server(a) => commands::server::run(a, &mut out, &stop),
+        Command::Aliro(a) => commands::aliro::run(a, &mut out),
         Command::Apdu(a) => commands::apdu::run(a, &mut out, &stop),
         Command::Readers => commands::readers::run(&mut out),
         Command::Show(a) => commands::show::run(a, &mut out),

@@ -7,9 +7,11 @@
 //! | [`open`] | READER of the command line: which source of cards |
 //! | [`sim`] | a phone in the same process |
 //! | [`replay`] | the card side of a recorded tape |
+//! | [`mod@aliro`] | provisioning of Aliro: keys, readers, credentials |
 //! | [`demo`] | the whole story in one process |
 //! | [`mod@bench`] | measurements |
 
+pub mod aliro;
 pub mod bench;
 pub mod demo;
 pub mod init;

@@ -1,5 +1,6 @@
 //! One command a file.
 
+pub mod aliro;
 pub mod apdu;
 pub mod bench;
 pub mod demo;
