@@ -14,6 +14,7 @@ make_site
 peer aliro_check.py phone --tapdoor "$TAPDOOR" --site "$SITE"
 peer aliro_check.py lock --tapdoor "$TAPDOOR" --site "$SITE"
 cat "$SITE"/aliro-*.err >&2
+peer aliro_provision.py --tapdoor "$TAPDOOR" --site "$SITE" --work "$WORK/provision"
 
 # --- through pcscd ---------------------------------------------------------------------------------------------------
 
