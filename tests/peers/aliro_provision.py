@@ -255,12 +255,15 @@ def a_lock_of_an_installation(s):
 
 
 @case
-def what_a_lock_without_its_section_is_told_to_do_helps(s):
-    """Its methods name Aliro, and the section is missing: the command that the error names must make it."""
-    with open(os.path.join(s.site, "lock.toml"), encoding="utf-8") as f:
-        s.put("bare.toml", without_aliro(f.read()).encode())
-    s.run("reader", "--lock", "bare.toml")
-    must("a section", len(tomllib.loads(s.get("bare.toml").decode())["aliro"]["key"]) == 64)
+def what_they_are_told_to_do_without_their_section_helps(s):
+    """Methods or applications name Aliro, and the section is missing: the command that the error names must make it."""
+    for name in ("lock", "phone"):
+        with open(os.path.join(s.site, name + ".toml"), encoding="utf-8") as f:
+            s.put("bare-%s.toml" % name, without_aliro(f.read()).encode())
+    s.run("reader", "--lock", "bare-lock.toml")
+    must("a section", len(tomllib.loads(s.get("bare-lock.toml").decode())["aliro"]["key"]) == 64)
+    s.run("credential", "--lock", "bare-lock.toml", "--phone", "bare-phone.toml")
+    must("a section", len(tomllib.loads(s.get("bare-phone.toml").decode())["aliro"]["credentials"]) == 1)
 
 
 def main():
