@@ -129,8 +129,10 @@ impl Decoder {
     /// The same, with keys for what is enciphered.
     #[must_use]
     pub fn with_keys(keys: &AliroKeys) -> Self {
-        let mut decoder = Self::default();
-        decoder.keys = std::sync::Arc::new(keys.clone());
+        let mut decoder = Self {
+            keys: std::sync::Arc::new(keys.clone()),
+            ..Self::default()
+        };
         decoder.apdu.aliro.keys = std::sync::Arc::clone(&decoder.keys);
         decoder
     }

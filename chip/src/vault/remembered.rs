@@ -37,11 +37,14 @@ fn record(place: u16) -> Vec<u8> {
     vec![b'P', high, low]
 }
 
+/// A name and a key.
+pub type NamedKey = (Vec<u8>, [u8; 32]);
+
 /// Names and keys that an application remembers, read from its chip's store: for programs that decipher what the chip took part in.
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn remembered_keys(store: &mut dyn Store, aid: &Aid) -> Result<Vec<(Vec<u8>, [u8; 32])>, StoreError> {
+pub fn remembered_keys(store: &mut dyn Store, aid: &Aid) -> Result<Vec<NamedKey>, StoreError> {
     let mut failure = None;
     let all = Remembered::load(|name| {
         store.record(aid, name).map_err(|error| {
