@@ -33,6 +33,7 @@ pub mod clock;
 pub mod complete;
 pub mod fault;
 pub mod handler;
+pub mod ifd;
 pub mod recorder;
 pub mod relay_guard;
 pub mod script;
