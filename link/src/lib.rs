@@ -35,6 +35,7 @@ pub mod complete;
 pub mod fault;
 pub mod field;
 pub mod handler;
+pub mod ifd;
 pub mod recorder;
 pub mod relay_guard;
 pub mod script;
