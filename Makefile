@@ -11,7 +11,7 @@ SCRIPTS := scripts/install-deps .ci/run applets/build tests/interop/run $(wildca
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test interop bench lint fmt docs clean
+.PHONY: help demo build test interop applets bench lint fmt docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,11 @@ interop: ## other people's programs against ours
 	@$(DEPS) build stack interop
 	$(CARGO) build --release $(CARGO_FLAGS) --bin tapdoor
 	tests/interop/run
+
+applets: ## build the downloadable applets anew, and hold the committed ones against them
+	@$(DEPS) build
+	@$(DEPS) applets || echo 'applets: the committed ones are used, and not built anew'
+	applets/build --check
 
 bench: ## measure: criterion, then tapdoor bench
 	@$(DEPS) build
