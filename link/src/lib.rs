@@ -23,6 +23,7 @@
 //! | [`timing`] | [`Timed`] | how long the card took |
 //! | [`relay_guard`] | [`RelayGuard`] | caps on the time of each answer and of the tap |
 //! | [`fault`] | [`Faulty`], [`FaultPlan`] | faults, on purpose and repeatably |
+//! | [`field`] | [`FieldLink`], [`FieldCard`] | the seam below: frames in the radio field |
 //! | [`handler`] | [`ApduHandler`] | the face that `apdu-core` wants |
 //! | [`script`] | [`Scripted`] | a card that answers a list, for tests |
 //! | [`clock`] | [`Clock`], [`Monotonic`], [`ManualClock`] | time, so that tests need not wait |
@@ -32,6 +33,7 @@ pub mod card;
 pub mod clock;
 pub mod complete;
 pub mod fault;
+pub mod field;
 pub mod handler;
 pub mod recorder;
 pub mod relay_guard;
@@ -45,6 +47,7 @@ pub use card::{CardLink, Limits, LinkError, LinkErrorKind};
 pub use clock::{Clock, ManualClock, Monotonic};
 pub use complete::Complete;
 pub use fault::{Fault, FaultPlan, Faulty};
+pub use field::{FieldCard, FieldError, FieldErrorKind, FieldLink};
 pub use handler::ApduHandler;
 pub use recorder::{Exchange, Observer, Recorder};
 pub use relay_guard::{Mode, RelayGuard, Warning};
