@@ -372,6 +372,11 @@ where
             }
             Step::Send(frame) => link.send(&frame)?,
             Step::Pause(time) => link.pause(time),
+            Step::Reset(time) => {
+                link.set_field(false)?;
+                link.pause(time);
+                link.set_field(true)?;
+            }
             Step::Done(output) => return Ok(output),
         }
     }

@@ -8,9 +8,11 @@
 //! | [`frame`] | [`Frame`](frame::Frame), [`RxFrame`](frame::RxFrame), what can be wrong with one | ISO/IEC 14443-3 6.1, 7.1 |
 //! | [`crc`] | CRC_A, CRC_B, CRC_F | ISO/IEC 14443-3 Annex B, ISO/IEC 18092 |
 //! | [`time`] | periods of the carrier, air time, guard times | ISO/IEC 14443-2, -3, -4 |
+//! | [`iso14443`] | type A and type B, both sides; ISO-DEP | ISO/IEC 14443-3, -4 |
 
 pub mod crc;
 pub mod frame;
+pub mod iso14443;
 pub mod time;
 
 use frame::{Expect, Frame, RfError, RxFrame};
@@ -25,6 +27,8 @@ pub enum Step<'a, T> {
     Send(Frame<'a>),
     /// Wait so long, the field being on; then [`Dialogue::poll`] again.
     Pause(Ticks),
+    /// Switch the field off for so long and on again, so that every card forgets; then [`Dialogue::poll`] again.
+    Reset(Ticks),
     /// The dialogue has ended.
     Done(T),
 }
@@ -37,6 +41,7 @@ pub enum Step<'a, T> {
 ///         Step::Exchange(frame, expect) => { let outcome = link.exchange(frame, expect, &mut rx); dialogue.answered(outcome, &rx) }
 ///         Step::Send(frame) => link.send(frame),
 ///         Step::Pause(time) => link.pause(time),
+///         Step::Reset(time) => { link.set_field(false); link.pause(time); link.set_field(true) }
 ///         Step::Done(result) => break result,
 ///     }
 /// }

@@ -1,0 +1,4 @@
+//! ISO/IEC 14443: initialization and anticollision of types A and B (part 3), and the block protocol ISO-DEP (part 4).
+
+pub mod dep;
+pub mod type_a;
