@@ -53,11 +53,17 @@ final class Latency {
             }
         }
         nfc.end();
-        Arrays.sort(bridged);
-        Arrays.sort(direct);
-        System.out.printf(Locale.ROOT, "{\"event\":\"latency\",\"apdus\":%d,\"bridged_us\":{\"p50\":%.1f,\"p99\":%.1f},\"direct_us\":{\"p50\":%.1f,\"p99\":%.1f},"
-            + "\"added_us\":{\"p50\":%.1f,\"p99\":%.1f}}%n", count, at(bridged, 50), at(bridged, 99), at(direct, 50), at(direct, 99),
-            at(bridged, 50) - at(direct, 50), at(bridged, 99) - at(direct, 99));
+        long[] added = new long[count];
+        for (int i = 0; i < count; i++) {
+            added[i] = bridged[i] - direct[i];
+        }
+        System.out.println("{\"event\":\"latency\",\"apdus\":" + count + ",\"bridged_us\":" + percentiles(bridged) + ",\"direct_us\":"
+            + percentiles(direct) + ",\"added_us\":" + percentiles(added) + "}");
+    }
+
+    private static String percentiles(long[] nanoseconds) {
+        Arrays.sort(nanoseconds);
+        return String.format(Locale.ROOT, "{\"p50\":%.1f,\"p99\":%.1f}", at(nanoseconds, 50), at(nanoseconds, 99));
     }
 
     private static double at(long[] sorted, int percent) {
