@@ -6,15 +6,21 @@
 //! | [`init`] | a working set of files in a new folder |
 //! | [`open`] | READER of the command line: which source of cards |
 //! | [`sim`] | a phone in the same process |
+//! | [`desk`] | a reader with the card that lies on it, held between commands |
+//! | [`script`] | `.door` scripts: interop tests as plain text |
+//! | [`names`] | applications by name |
 //! | [`replay`] | the card side of a recorded tape |
 //! | [`demo`] | the whole story in one process |
 //! | [`mod@bench`] | measurements |
 
 pub mod bench;
 pub mod demo;
+pub mod desk;
 pub mod init;
+pub mod names;
 pub mod open;
 pub mod replay;
+pub mod script;
 pub mod sim;
 pub mod site;
 
