@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Command::Phone(a) => commands::phone::run(a, &mut out, &stop),
         Command::Server(a) => commands::server::run(a, &mut out, &stop),
         Command::Apdu(a) => commands::apdu::run(a, &mut out, &stop),
+        Command::Run(a) => commands::run::run(a, &mut out, &stop),
         Command::Readers => commands::readers::run(&mut out),
         Command::Show(a) => commands::show::run(a, &mut out),
         Command::Bench(a) => commands::bench::run(a, &mut out, &stop),

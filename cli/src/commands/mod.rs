@@ -8,6 +8,7 @@ pub mod lock;
 pub mod meta;
 pub mod phone;
 pub mod readers;
+pub mod run;
 pub mod server;
 pub mod show;
 
