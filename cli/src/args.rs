@@ -59,6 +59,8 @@ pub enum Command {
     Apdu(ApduArgs),
     /// Run scripts: interop tests as plain text
     Run(RunArgs),
+    /// The interactive shell
+    Shell(ShellArgs),
     /// List the readers that can be seen
     #[command(after_help = "Examples:\n  tapdoor readers\n  tapdoor readers --json")]
     Readers,
@@ -229,7 +231,7 @@ pub struct RunArgs {
     #[arg(required_unless_present = "list", value_name = "SCRIPT")]
     pub scripts: Vec<String>,
     /// pcsc:FRAGMENT, vpcd-listen:HOST:PORT, sim:[SWITCH,..] or tape:FILE
-    #[arg(long, env = "TAPDOOR_READER", value_name = "READER", required_unless_present_any = ["check", "list"])]
+    #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
     pub reader: Option<ReaderSpec>,
     /// lock.toml, whose keys `auth` uses
     #[arg(long, value_name = "FILE")]
@@ -261,6 +263,38 @@ pub struct RunArgs {
     /// Put secrets on the tape
     #[arg(long)]
     pub show_secrets: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor shell --reader pcsc:ACR122U\n  tapdoor shell --reader sim: --config site/lock.toml\n  printf 'select aka\\nexpect sw 9000\\n' | tapdoor shell --reader sim:\n\nInside, `help` lists the commands. Lines that were typed are kept in $XDG_STATE_HOME/tapdoor/history (~/.local/state).\nIn a pipe there is no prompt, and the exit status is that of the first line that failed."
+)]
+pub struct ShellArgs {
+    /// pcsc:FRAGMENT, vpcd-listen:HOST:PORT, sim:[SWITCH,..] or tape:FILE
+    #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
+    pub reader: Option<ReaderSpec>,
+    /// lock.toml, whose keys `auth` uses
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How long to wait for a card, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub wait: u64,
+    /// In a pipe: end at the first line that fails
+    #[arg(short = 'e', long)]
+    pub stop_on_error: bool,
+}
+
+impl Command {
+    /// Puts a reader in the place of the one that was given.
+    pub fn set_reader(&mut self, reader: &ReaderSpec) {
+        match self {
+            Self::Lock(args) => args.reader.reader = reader.clone(),
+            Self::Apdu(args) => args.reader.reader = reader.clone(),
+            Self::Run(args) => args.reader = Some(reader.clone()),
+            Self::Bench(args) => args.reader = Some(reader.clone()),
+            _ => {}
+        }
+    }
 }
 
 /// `NAME=VALUE`

@@ -102,6 +102,11 @@ impl Desk {
         self.tape = Some(tape);
     }
 
+    /// Records no more.
+    pub fn stop_recording(&mut self) {
+        self.tape = None;
+    }
+
     /// What the reader is.
     #[must_use]
     pub fn info(&self) -> &ReaderInfo {

@@ -44,12 +44,15 @@ pub fn run(args: &RunArgs, out: &mut Out, stop: &Stop) -> Outcome {
         return Err(Failure::new(USAGE, "--json and --form tap both want stdout: choose one"));
     }
     let scripts = args.scripts.iter().map(|name| script::load(name)).collect::<Result<Vec<Script>, _>>()?;
-    let Some(reader) = args.reader.as_ref().filter(|_| !args.check) else {
+    if args.check {
         for script in &scripts {
             let event = json!({"event": "script", "file": &*script.name, "ok": true});
             out.event(&event, || format!("{}: understood", script.name))?;
         }
         return Ok(DONE);
+    }
+    let Some(reader) = &args.reader else {
+        return Err(Failure::new(USAGE, "no reader: give --reader READER, as in --reader sim:, or set TAPDOOR_READER"));
     };
     let mut lock = args.config.as_deref().map(OwnLock::load).transpose()?;
     let source = reader.open(args.config.as_deref(), Duration::ZERO)?;
@@ -61,6 +64,19 @@ pub fn run(args: &RunArgs, out: &mut Out, stop: &Stop) -> Outcome {
     if args.form == ResultForm::Text && (out.is_json() || info.listen.is_some()) {
         out.event(&ready(&info), || format!("ready: {} ({})", info.name, info.driver))?;
     }
+    carry_out(args, &scripts, out, &mut desk, lock.as_mut())
+}
+
+/// The same at a desk that is there already.
+pub fn run_at(args: &RunArgs, out: &mut Out, desk: &mut Desk, lock: Option<&mut OwnLock>) -> Outcome {
+    if args.list || args.check {
+        return run(args, out, &Stop::new());
+    }
+    let scripts = args.scripts.iter().map(|name| script::load(name)).collect::<Result<Vec<Script>, _>>()?;
+    carry_out(args, &scripts, out, desk, lock)
+}
+
+fn carry_out(args: &RunArgs, scripts: &[Script], out: &mut Out, desk: &mut Desk, lock: Option<&mut OwnLock>) -> Outcome {
     let mut told = Told {
         out,
         form: args.form,
@@ -68,11 +84,11 @@ pub fn run(args: &RunArgs, out: &mut Out, stop: &Stop) -> Outcome {
         failed: None,
     };
     let options = Options { keep_going: args.keep_going };
-    let mut runner = Runner::new(&mut desk, lock.as_mut(), &mut told, options);
+    let mut runner = Runner::new(desk, lock, &mut told, options);
     for (name, value) in &args.set {
         runner.variables.set(name, value);
     }
-    let report = runner.run(&scripts);
+    let report = runner.run(scripts);
     drop(runner);
     if let Some(failed) = told.failed {
         return Err(failed.into());

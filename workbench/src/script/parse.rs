@@ -538,7 +538,7 @@ impl<'a> Words<'a> {
 
     fn skip(&mut self) -> Result<Kind, ParseError> {
         const FORM: &str =
-            "skip, skip unless CONDITION or skip if CONDITION; conditions are method NAME, application AID, config, set NAME, reader KIND, sw PATTERN";
+            "skip, skip unless CONDITION or skip if CONDITION; conditions are method NAME, application AID, config, set NAME, reader KIND, sw PATTERN, empty";
         let when = match self.words.next() {
             None => {
                 return Ok(Kind::Skip {
@@ -555,6 +555,7 @@ impl<'a> Words<'a> {
             "method" => Condition::Method(self.text(FORM)?),
             "application" => Condition::Application(self.text(FORM)?),
             "config" => Condition::Config,
+            "empty" => Condition::Empty,
             "set" => Condition::Set(self.name(FORM)?),
             "reader" => Condition::Reader(self.text(FORM)?),
             "sw" => {

@@ -263,6 +263,22 @@ impl<'a> Runner<'a> {
         }
     }
 
+    /// A loop or an included script outside of a script. Its cases are reported; the status is that of `run`: 0, or 1 if one failed.
+    pub fn block_alone(&mut self, step: &Step) -> u8 {
+        self.open = Open::new(None);
+        self.guarded(step);
+        self.close(&step.place.file);
+        self.ended = self.stopped;
+        let failed = self.cases.drain(..).any(|case| matches!(case.outcome, Outcome::Failed(_)));
+        u8::from(failed)
+    }
+
+    /// Whether somebody asked to stop.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped || self.desk.stop().is_stopped()
+    }
+
     /// The last answer, if there is one.
     #[must_use]
     pub fn last_answer(&self) -> Option<&[u8]> {
@@ -723,6 +739,7 @@ impl<'a> Runner<'a> {
                 let answer = self.desk.transmit(&command)?;
                 !answer.bytes.ends_with(&StatusWord::NOT_FOUND.to_bytes())
             }
+            Condition::Empty => self.answer()?.0.is_empty(),
             Condition::Config => self.lock.is_some(),
             Condition::Set(name) => self.variables.get(name).is_some(),
             Condition::Reader(kind) => self.expand(kind)? == self.desk.info().driver,

@@ -212,6 +212,8 @@ pub enum Condition {
     Set(Arc<str>),
     /// `reader KIND`: pcsc, sim, ...
     Reader(Text),
+    /// `empty`: the last answer has no data.
+    Empty,
     /// `sw PATTERN`: of the last answer.
     Sw(SwPattern),
 }
