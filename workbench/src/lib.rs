@@ -8,6 +8,9 @@
 //! | [`api`] | the administration of a server |
 //! | [`serve`] | SERVE of the command line: where a phone is shown |
 //! | [`sim`] | a phone in the same process |
+//! | [`desk`] | a reader with the card that lies on it, held between commands |
+//! | [`script`] | `.door` scripts: interop tests as plain text |
+//! | [`names`] | applications by name |
 //! | [`replay`] | the card side of a recorded tape |
 //! | [`demo`] | the whole story in one process |
 //! | [`mod@bench`] | measurements |
@@ -15,10 +18,13 @@
 pub mod api;
 pub mod bench;
 pub mod demo;
+pub mod desk;
 pub mod init;
+pub mod names;
 pub mod open;
 pub mod replay;
 pub mod serve;
+pub mod script;
 pub mod sim;
 pub mod site;
 

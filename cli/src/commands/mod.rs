@@ -8,6 +8,7 @@ pub mod lock;
 pub mod meta;
 pub mod phone;
 pub mod readers;
+pub mod run;
 pub mod server;
 pub mod show;
 
@@ -17,16 +18,44 @@ use serde_json::{Value, json};
 use tapdoor_captures::{Header, MaskPolicy, SharedTape, TapeMode, TapeWriter};
 use tapdoor_reader::ReaderInfo;
 
+use tapdoor_link::stop::Stop;
+
+use crate::args::{Arguments, Command};
 use crate::failure::{Failure, USAGE};
+use crate::interrupt::Interrupt;
+use crate::out::Out;
+use crate::shell;
 
 /// What every command returns: an exit status.
 pub type Outcome = Result<u8, Failure>;
+
+/// Carries out a command. `interrupt` makes a shell possible; a shell's commands have none.
+pub fn dispatch(arguments: &Arguments, out: &mut Out, stop: &Stop, interrupt: Option<&Interrupt>) -> Outcome {
+    match &arguments.command {
+        Command::Demo(a) => demo::run(a, out),
+        Command::Init(a) => init::run(a, out),
+        Command::Lock(a) => lock::run(a, out, stop),
+        Command::Phone(a) => phone::run(a, out, stop),
+        Command::Server(a) => server::run(a, out, stop),
+        Command::Apdu(a) => apdu::run(a, out, stop),
+        Command::Run(a) => run::run(a, out, stop),
+        Command::Shell(a) => match interrupt {
+            Some(interrupt) => shell::run(a, out, interrupt),
+            None => Err(Failure::new(USAGE, "this is a shell already")),
+        },
+        Command::Readers => readers::run(out),
+        Command::Show(a) => show::run(a, out),
+        Command::Bench(a) => bench::run(a, out, stop),
+        Command::Completions(a) => meta::completions(a),
+        Command::Man(a) => meta::man(a, out),
+    }
+}
 
 /// The program's name and version, for tapes.
 pub const TOOL: &str = concat!("tapdoor ", env!("CARGO_PKG_VERSION"));
 
 /// Begins a tape of what passes through this reader.
-fn tape(path: &Path, reader: &ReaderInfo, show_secrets: bool) -> Result<SharedTape, Failure> {
+pub fn tape(path: &Path, reader: &ReaderInfo, show_secrets: bool) -> Result<SharedTape, Failure> {
     let mut header = Header::now(TOOL);
     header.reader = Some(reader.name.clone());
     header.driver = Some(reader.driver.into());
@@ -38,7 +67,7 @@ fn tape(path: &Path, reader: &ReaderInfo, show_secrets: bool) -> Result<SharedTa
 }
 
 /// The `ready` event of a reader.
-fn ready(reader: &ReaderInfo) -> Value {
+pub fn ready(reader: &ReaderInfo) -> Value {
     let mut event = json!({"event": "ready", "reader": reader.name, "driver": reader.driver});
     if let Some(listen) = reader.listen {
         event["listen"] = json!(listen.to_string());
