@@ -19,8 +19,6 @@
 //! | [`globalplatform`] | SCP03, card content management, load files, remote scripts | GPC v2.3.1, Amendments B and D, ETSI TS 102 226 |
 //! | [`rf`] | the radio: ISO/IEC 14443, ISO-DEP, FeliCa, NFC-DEP; frames and their time on air | ISO/IEC 14443-3 and -4, 18092 |
 //! | [`pn532`] | frames, commands and answers of the PN532, host and chip | UM0701-02 |
-//! | [`pn532`] | frames, commands and answers of the PN532, host and chip | UM0701-02 |
-//! | [`rf`] | the radio: ISO/IEC 14443, ISO-DEP, FeliCa, NFC-DEP; frames and their time on air | ISO/IEC 14443-3 and -4, 18092 |
 //! | [`identity`] | the phone's identity, enciphered to the server, and the lock's signed request | TS 33.501 Annex C |
 #![no_std]
 extern crate alloc;

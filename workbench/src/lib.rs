@@ -23,8 +23,8 @@ pub mod init;
 pub mod names;
 pub mod open;
 pub mod replay;
-pub mod serve;
 pub mod script;
+pub mod serve;
 pub mod sim;
 pub mod site;
 
