@@ -16,8 +16,8 @@
 //! | [`challenge_response`] | mutual authentication with AES-CCM | ISO/IEC 9798-2, docs/protocol.md 4 |
 //! | [`aka`] | MILENAGE, TUAK, AUTN, AUTS, profiles P and U | TS 33.102, 35.206, 35.231, 31.102 |
 //! | [`globalplatform`] | SCP03, card content management, load files, remote scripts | GPC v2.3.1, Amendments B and D, ETSI TS 102 226 |
-//! | [`pn532`] | frames, commands and answers of the PN532, host and chip | UM0701-02 |
 //! | [`rf`] | the radio: ISO/IEC 14443, ISO-DEP, FeliCa, NFC-DEP; frames and their time on air | ISO/IEC 14443-3 and -4, 18092 |
+//! | [`pn532`] | frames, commands and answers of the PN532, host and chip | UM0701-02 |
 //! | [`identity`] | the phone's identity, enciphered to the server, and the lock's signed request | TS 33.501 Annex C |
 #![no_std]
 extern crate alloc;
@@ -33,7 +33,6 @@ pub mod identity;
 pub mod ids;
 pub mod pn532;
 pub mod rf;
-
 pub mod status;
 pub mod tlv;
 pub mod vault;

@@ -109,6 +109,7 @@ impl Pcd {
             collecting: false,
             empty: 0,
             tries: 0,
+            repeats: 0,
             wtx: 0,
             wtxm: 1,
             outcome: None,
@@ -192,6 +193,8 @@ pub struct Transceive<'a> {
     empty: u8,
     /// Failures since the last progress.
     tries: u8,
+    /// How often the same I-block was sent since the last progress.
+    repeats: u8,
     wtx: u32,
     wtxm: u8,
     max_wtx: u32,
@@ -227,7 +230,7 @@ impl Transceive<'_> {
             return self.fail(DepError::TooLong { limit: MAX_RESPONSE });
         }
         self.response.extend_from_slice(block.inf);
-        self.tries = 0;
+        (self.tries, self.repeats) = (0, 0);
         if !chaining {
             self.outcome = Some(Ok(()));
             return;
@@ -254,15 +257,16 @@ impl Transceive<'_> {
                 // Rule 7.
                 self.pcd.number ^= 1;
                 self.start = self.end;
-                self.tries = 0;
+                (self.tries, self.repeats) = (0, 0);
                 self.ask = Ask::Information;
             }
             // Rule 6: the card has not had the I-block.
             Kind::Ack { number } if number != current && !self.collecting => {
-                self.ask_again(broken("the card asks for the same block again and again"));
-                if self.outcome.is_none() {
-                    self.ask = Ask::Information;
+                self.repeats += 1;
+                if self.repeats > Pcd::RETRIES {
+                    return self.fail(broken("the card asks for the same block again and again"));
                 }
+                self.ask = Ask::Information;
             }
             Kind::Ack { .. } => self.ask_again(broken("R(ACK) where an answer belongs")),
             Kind::Wtx(wtxm @ 1..=WTXM_MAX) => {

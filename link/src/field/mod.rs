@@ -2,6 +2,12 @@
 //!
 //! Above a [`FieldLink`] the protocols of [`tapdoor_protocol::rf`] run; [`converse`] is the loop that does so. Below it is a PN532 or
 //! another chip, a simulated field, or frames over UDP. A [`FieldCard`] is the other end: a phone, a card, whatever answers frames.
+//!
+//! [`FieldRecorder`] and [`FieldFaults`] are field links over field links; [`IsoDepLink`] is a [`CardLink`](crate::CardLink) over one.
+
+mod faults;
+mod iso_dep;
+mod recorder;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,6 +15,10 @@ use std::fmt;
 use tapdoor_protocol::rf::frame::{BitRate, Expect, Frame, Received, RfError, RxFrame, Technology};
 use tapdoor_protocol::rf::time::{self, Ticks};
 use tapdoor_protocol::rf::{Dialogue, Step};
+
+pub use faults::{FieldFault, FieldFaults, FieldPlan};
+pub use iso_dep::IsoDepLink;
+pub use recorder::{FieldEvent, FieldObserver, FieldRecorder};
 
 /// What went wrong at a [`FieldLink`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -360,14 +370,39 @@ where
     L: FieldLink + ?Sized,
     D: Dialogue + ?Sized,
 {
+    converse_within(link, dialogue, rx, Ticks::MAX)
+}
+
+/// The same until `deadline` at the latest, by the link's clock: no frame is sent after it, and no answer is waited for beyond it.
+///
+/// # Errors
+/// As [`converse`], and [`RfError::Timeout`] at the deadline.
+pub fn converse_within<L, D>(link: &mut L, dialogue: &mut D, rx: &mut RxFrame, deadline: Ticks) -> Result<D::Output, FieldError>
+where
+    L: FieldLink + ?Sized,
+    D: Dialogue + ?Sized,
+{
+    let late = || FieldError {
+        detail: Cow::Borrowed("the other side did not come to an end in time"),
+        ..FieldError::rf(RfError::Timeout, "field")
+    };
     loop {
         match dialogue.poll() {
-            Step::Exchange(frame, expect) => {
+            Step::Exchange(frame, mut expect) => {
                 rx.clear();
+                let left = deadline - link.now();
+                if left == Ticks::ZERO {
+                    return Err(late().during(&frame));
+                }
+                let cut = left < expect.timeout;
+                expect.timeout = expect.timeout.min(left);
                 let outcome = match link.exchange(&frame, &expect, rx) {
                     Ok(()) => Ok(()),
                     Err(error) => Err(error.as_rf().ok_or(error)?),
                 };
+                if cut && outcome == Err(RfError::Timeout) {
+                    return Err(late().during(&frame));
+                }
                 dialogue.answered(outcome, rx);
             }
             Step::Send(frame) => link.send(&frame)?,
