@@ -5,6 +5,7 @@
 //! | [`site`] | a site: its key, its lock, its phones, as keys and as configuration files |
 //! | [`init`] | a working set of files in a new folder |
 //! | [`open`] | READER of the command line: which source of cards |
+//! | [`serve`] | SERVE of the command line: where a phone is shown |
 //! | [`sim`] | a phone in the same process |
 //! | [`replay`] | the card side of a recorded tape |
 //! | [`demo`] | the whole story in one process |
@@ -15,6 +16,7 @@ pub mod demo;
 pub mod init;
 pub mod open;
 pub mod replay;
+pub mod serve;
 pub mod sim;
 pub mod site;
 

@@ -72,6 +72,15 @@ impl Uid {
     }
 }
 
+impl From<[u8; 4]> for Uid {
+    fn from([a, b, c, d]: [u8; 4]) -> Self {
+        Self {
+            bytes: [a, b, c, d, 0, 0, 0, 0, 0, 0],
+            length: 4,
+        }
+    }
+}
+
 impl fmt::Display for Uid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
