@@ -33,6 +33,8 @@ fn main() -> ExitCode {
         Command::Server(a) => commands::server::run(a, &mut out, &stop),
         Command::Apdu(a) => commands::apdu::run(a, &mut out, &stop),
         Command::Readers => commands::readers::run(&mut out),
+        Command::Doctor(a) => commands::doctor::run(a, &mut out),
+        Command::Probe(a) => commands::probe::run(a, &mut out, &stop),
         Command::Show(a) => commands::show::run(a, &mut out),
         Command::Bench(a) => commands::bench::run(a, &mut out, &stop),
         Command::Completions(a) => commands::meta::completions(a),

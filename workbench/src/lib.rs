@@ -9,14 +9,18 @@
 //! | [`serve`] | SERVE of the command line: where a phone is shown |
 //! | [`sim`] | a phone in the same process |
 //! | [`replay`] | the card side of a recorded tape |
+//! | [`doctor`] | what stands in the way of a tap on this machine |
+//! | [`probe`] | what a card or phone is |
 //! | [`demo`] | the whole story in one process |
 //! | [`mod@bench`] | measurements |
 
 pub mod api;
 pub mod bench;
 pub mod demo;
+pub mod doctor;
 pub mod init;
 pub mod open;
+pub mod probe;
 pub mod replay;
 pub mod serve;
 pub mod sim;
