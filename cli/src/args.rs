@@ -64,6 +64,10 @@ pub enum Command {
     /// List the readers that can be seen
     #[command(after_help = "Examples:\n  tapdoor readers\n  tapdoor readers --json")]
     Readers,
+    /// Say what stands in the way of a tap on this machine, with the cure
+    Doctor(DoctorArgs),
+    /// Say what a card or phone is
+    Probe(ProbeArgs),
     /// Decode a tape
     Show(ShowArgs),
     /// Measure
@@ -304,6 +308,37 @@ fn assignment(text: &str) -> Result<(String, String), String> {
         Some(_) => Ok((name.to_owned(), value.to_owned())),
         None => Err(format!("\"{name}\" is no name: a letter, then letters, digits, - and _")),
     }
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor doctor\n  sudo tapdoor doctor\n  tapdoor doctor --record mine.json\n  tapdoor doctor --recorded theirs.json\n\nNothing is changed by looking. As root it sees which other programs use a reader. The exit status is 1 if something stands in the way of\na tap, and 0 if there are warnings only."
+)]
+pub struct DoctorArgs {
+    /// Keep what was looked at, to mail it; the file must not be there yet
+    #[arg(long, value_name = "FILE", conflicts_with = "recorded")]
+    pub record: Option<PathBuf>,
+    /// Look at a machine that was recorded instead of this one
+    #[arg(long, value_name = "FILE")]
+    pub recorded: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor probe --reader pcsc:ACR122U\n  tapdoor probe --reader pcsc:ACR122U --record phone.tape\n  tapdoor probe --reader tape:phone.tape\n  tapdoor probe --reader sim:\n\nAsks the reader for UID and ATS, and the card by SELECT for the applications that are known; nothing on the card is changed."
+)]
+pub struct ProbeArgs {
+    #[command(flatten)]
+    pub reader: ReaderArgs,
+    /// How long to wait for a card, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub wait: u64,
+    /// Record a tape; the file must not be there yet
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Print a UID that is always the same, and what applications say of themselves; put secrets on the tape
+    #[arg(long)]
+    pub show_secrets: bool,
 }
 
 #[derive(Args, Debug)]

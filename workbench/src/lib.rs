@@ -12,6 +12,8 @@
 //! | [`script`] | `.door` scripts: interop tests as plain text |
 //! | [`names`] | applications by name |
 //! | [`replay`] | the card side of a recorded tape |
+//! | [`doctor`] | what stands in the way of a tap on this machine |
+//! | [`probe`] | what a card or phone is |
 //! | [`demo`] | the whole story in one process |
 //! | [`mod@bench`] | measurements |
 
@@ -19,9 +21,11 @@ pub mod api;
 pub mod bench;
 pub mod demo;
 pub mod desk;
+pub mod doctor;
 pub mod init;
 pub mod names;
 pub mod open;
+pub mod probe;
 pub mod replay;
 pub mod script;
 pub mod serve;
