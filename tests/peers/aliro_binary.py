@@ -115,6 +115,9 @@ class Lock(Child):
 
     def tap(self, device):
         """The device is in the field until the lock has its verdict; the lock's event."""
+        stray = [event for event in list(self.events.queue) if event and event.get("event") == "tap"]
+        if stray:
+            raise ConnectionError("a tap that was none: %s" % stray)
         device.stays, sockets = True, []
         field = threading.Thread(target=self._present, args=(device, sockets), daemon=True)
         field.start()
