@@ -22,8 +22,8 @@ fn every_cell_of_the_fault_table() {
         cells.len(),
         broken.join("\n")
     );
-    // Two methods, two rates, at least 18 frames, ten faults.
-    assert!(cells.len() > 700, "{}", cells.len());
+    // Two methods, two rates, at least 16 frames, ten faults.
+    assert!(cells.len() >= 640, "{}", cells.len());
     // The table shows all that can come of a fault that the field can have.
     for outcome in [Outcome::Opened, Outcome::Again] {
         assert!(cells.iter().any(|cell| cell.outcome == outcome), "{outcome}");
