@@ -4,6 +4,7 @@ pub mod apdu;
 pub mod bench;
 pub mod demo;
 pub mod init;
+pub mod input;
 pub mod lock;
 pub mod meta;
 pub mod phone;
