@@ -68,7 +68,7 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Say what a card or phone is
     Probe(ProbeArgs),
-    /// Decode a tape
+    /// Decode a tape, or another program's trace or log
     Show(ShowArgs),
     /// Measure
     Bench(BenchArgs),
@@ -343,11 +343,17 @@ pub struct ProbeArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tapdoor show today.tape\n  tapdoor show today.tape --tap 3 --layer apdu\n  tapdoor show today.tape --json"
+    after_help = "Examples:\n  tapdoor show today.tape\n  tapdoor show today.tape --tap 3 --layer apdu\n  tapdoor show sniff.pcapng --plain | grep SELECT\n  tapdoor show gp.log --json\n\nReads tapes, and the traces and logs of other programs: see tapdoor convert --help."
 )]
 pub struct ShowArgs {
-    /// The tape; - is standard input
+    /// The tape, trace or log; - is standard input
     pub file: PathBuf,
+    /// One line an event, without colour and fields: the quick form
+    #[arg(long)]
+    pub plain: bool,
+    /// The file's format, if its content does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub from: Option<String>,
     /// This tap only
     #[arg(long, value_name = "N")]
     pub tap: Option<u64>,

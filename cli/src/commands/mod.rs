@@ -5,6 +5,7 @@ pub mod bench;
 pub mod demo;
 pub mod doctor;
 pub mod init;
+pub mod input;
 pub mod lock;
 pub mod meta;
 pub mod phone;
