@@ -9,6 +9,8 @@
 //! | [`desk`] | a reader with the card that lies on it, held between commands |
 //! | [`script`] | `.door` scripts: interop tests as plain text |
 //! | [`names`] | applications by name |
+//! | [`recorded`] | a tape as taps |
+//! | [`verify`] | a recorded tap's cryptography, and today's lock over recorded answers |
 //! | [`replay`] | the card side of a recorded tape |
 //! | [`demo`] | the whole story in one process |
 //! | [`mod@bench`] | measurements |
@@ -19,10 +21,12 @@ pub mod desk;
 pub mod init;
 pub mod names;
 pub mod open;
+pub mod recorded;
 pub mod replay;
 pub mod script;
 pub mod sim;
 pub mod site;
+pub mod verify;
 
 pub use open::{OpenError, ReaderSpec};
 pub use sim::SimSource;
