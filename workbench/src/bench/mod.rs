@@ -3,6 +3,7 @@
 mod bare_pcsc;
 pub mod link;
 pub mod tap;
+pub mod tape;
 
 use std::time::Duration;
 
