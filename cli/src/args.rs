@@ -353,10 +353,14 @@ pub enum BenchName {
     Verify,
     /// Steps of a script per second
     Script,
+    /// A tap with a download and where its time goes; then many phones and locks at once
+    Download,
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  tapdoor bench\n  tapdoor bench find --json\n  tapdoor bench link --reader pcsc:ACR122U")]
+#[command(
+    after_help = "Examples:\n  tapdoor bench\n  tapdoor bench find --json\n  tapdoor bench link --reader pcsc:ACR122U\n  tapdoor bench download --phones 20 --rounds 1"
+)]
 pub struct BenchArgs {
     /// What to measure; without it everything that needs no reader
     #[arg(value_enum)]
@@ -367,6 +371,15 @@ pub struct BenchArgs {
     /// How many of each (taps, APDUs)
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub count: u32,
+    /// Phones that wait in `bench download`
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=2000))]
+    pub phones: u16,
+    /// How often each of them is downloaded to
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// Downloads at a time: as many locks
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub at_a_time: u16,
 }
 
 #[derive(Args, Debug)]

@@ -5,6 +5,8 @@
 //! | [`site`] | a site: its key, its lock, its phones, as keys and as configuration files |
 //! | [`init`] | a working set of files in a new folder |
 //! | [`open`] | READER of the command line: which source of cards |
+//! | [`api`] | the administration of a server |
+//! | [`serve`] | SERVE of the command line: where a phone is shown |
 //! | [`sim`] | a phone in the same process |
 //! | [`desk`] | a reader with the card that lies on it, held between commands |
 //! | [`script`] | `.door` scripts: interop tests as plain text |
@@ -15,6 +17,7 @@
 //! | [`demo`] | the whole story in one process |
 //! | [`mod@bench`] | measurements |
 
+pub mod api;
 pub mod bench;
 pub mod demo;
 pub mod desk;
@@ -24,6 +27,7 @@ pub mod open;
 pub mod recorded;
 pub mod replay;
 pub mod script;
+pub mod serve;
 pub mod sim;
 pub mod site;
 pub mod verify;

@@ -32,7 +32,9 @@ fn slug(name: &str) -> String {
 
 /// Every name with its AID, the short ones first.
 pub fn all() -> impl Iterator<Item = (String, Aid)> {
-    let short = SHORT.iter().filter_map(|(name, bytes)| Some(((*name).to_owned(), Aid::new(bytes)?)));
+    let short = SHORT
+        .iter()
+        .filter_map(|(name, bytes)| Some(((*name).to_owned(), Aid::new(bytes)?)));
     short.chain(aid::registry().map(|entry| (slug(entry.name), entry.aid)))
 }
 

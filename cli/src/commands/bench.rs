@@ -1,5 +1,7 @@
 //! `tapdoor bench`.
 
+mod download;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 use tapdoor_link::stop::Stop;
@@ -47,6 +49,9 @@ pub fn run(args: &BenchArgs, out: &mut Out, stop: &Stop) -> Outcome {
     }
     if all || args.name == Some(BenchName::Script) {
         script(args, out)?;
+    }
+    if all || args.name == Some(BenchName::Download) {
+        return download::run(args, out);
     }
     Ok(DONE)
 }

@@ -7,23 +7,18 @@ use std::thread;
 
 use serde_json::{Value, json};
 use tapdoor_chip::ChipEvent;
-use tapdoor_hce_card::serve::vpcd::{Reconnect, ServeEvent, VpcdCardListener, serve_vpcd};
+use tapdoor_hce_card::serve::vpcd::ServeEvent;
 use tapdoor_hce_card::{Phone, PhoneConfig};
 use tapdoor_link::stop::Stop;
 use tapdoor_protocol::door::Event;
 use tapdoor_protocol::door::Verdict;
+use tapdoor_workbench::serve::{Place, ServeSpec};
 use tapdoor_workbench::sim::SharedPhone;
 
 use super::Outcome;
 use crate::args::PhoneArgs;
 use crate::failure::{DEVICE, Failure, INTERRUPTED, USAGE};
 use crate::out::{BAD, GOOD, Out, paint};
-
-/// A SERVE of the command line.
-enum Serve {
-    Vpcd(String),
-    Listen(VpcdCardListener),
-}
 
 /// One event, for programs and for people.
 type Line = (Value, String);
@@ -37,7 +32,10 @@ pub fn run(args: &PhoneArgs, out: &mut Out, stop: &Stop) -> Outcome {
     }
     let id = config.id;
     let server = agent::server(args, config.server.clone())?;
-    let serves = args.serve.iter().map(|text| serve(text)).collect::<Result<Vec<_>, _>>()?;
+    let specs = args.serve.iter().map(|text| text.parse()).collect::<Result<Vec<ServeSpec>, _>>();
+    let specs = specs.map_err(|e| Failure::new(USAGE, e))?;
+    let places = specs.iter().map(|spec| Place::open(spec, stop)).collect::<Result<Vec<_>, _>>();
+    let places = places.map_err(|e| Failure::new(DEVICE, e))?;
     // Several threads serve, one writes: lines stay whole and in order.
     let (send, lines) = mpsc::channel::<Option<Line>>();
     let sender = send.clone();
@@ -50,27 +48,24 @@ pub fn run(args: &PhoneArgs, out: &mut Out, stop: &Stop) -> Outcome {
     let phone = SharedPhone::new(phone);
     let name = if args.show_secrets { id.to_string() } else { id.masked() };
     let failure: Arc<Mutex<Option<Failure>>> = Arc::default();
-    for (serve, text) in serves.into_iter().zip(&args.serve) {
+    for (place, text) in places.into_iter().zip(&args.serve) {
         let mut ready = json!({"event": "ready", "serve": text, "phone": name});
-        let place = match &serve {
-            Serve::Vpcd(address) => address.clone(),
-            Serve::Listen(listener) => listener.local_addr().to_string(),
-        };
-        if matches!(serve, Serve::Listen(_)) {
-            ready["listen"] = json!(place);
+        if let Some(listen) = place.listen {
+            ready["listen"] = json!(listen.to_string());
         }
-        out.event(&ready, || format!("ready: phone {name} at {place}"))?;
-        let (mut card, stop, send, failure) = (phone.clone(), stop.clone(), send.clone(), Arc::clone(&failure));
+        if let Some(path) = &place.path {
+            ready["path"] = json!(path);
+        }
+        out.event(&ready, || format!("ready: phone {name} at {}", place.name))?;
+        let (phone, stop, send, failure) = (phone.clone(), stop.clone(), send.clone(), Arc::clone(&failure));
         thread::spawn(move || {
+            let at = place.name.clone();
             let mut observe = |event: ServeEvent<'_>| {
-                if let Some(line) = serve_event(&event, &place) {
+                if let Some(line) = serve_event(&event, &at) {
                     let _ = send.send(Some(line));
                 }
             };
-            let result = match serve {
-                Serve::Vpcd(address) => serve_vpcd(&address, &mut card, &stop, &Reconnect::default(), &mut observe),
-                Serve::Listen(listener) => listener.serve(&mut card, &stop, &mut observe),
-            };
+            let result = place.serve(phone, &stop, &mut observe);
             if let Err(error) = result {
                 failure
                     .lock()
@@ -97,21 +92,6 @@ pub fn run(args: &PhoneArgs, out: &mut Out, stop: &Stop) -> Outcome {
     }
 }
 
-fn serve(text: &str) -> Result<Serve, Failure> {
-    let usage = |detail: String| Failure::new(USAGE, detail);
-    let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
-    match kind {
-        "vpcd" | "tcp-listen" if rest.contains(',') => Err(usage(format!(
-            "--serve {text}: `{}` comes with the radio and is not in this version",
-            rest.split_once(',').map_or("", |(_, o)| o)
-        ))),
-        "vpcd" if rest.contains(':') => Ok(Serve::Vpcd(rest.into())),
-        "tcp-listen" if rest.contains(':') => VpcdCardListener::bind(rest).map(Serve::Listen).map_err(|e| Failure::new(DEVICE, e)),
-        "pn532" | "udp" | "libnfc" | "ifd" => Err(usage(format!("--serve {kind}: comes with the radio and is not in this version"))),
-        _ => Err(usage(format!("--serve {text}: write vpcd:HOST:PORT or tcp-listen:HOST:PORT"))),
-    }
-}
-
 fn chip_event(event: &ChipEvent) -> Line {
     match event.event {
         Event::Authenticated { lock, clock } => (
@@ -121,6 +101,14 @@ fn chip_event(event: &ChipEvent) -> Line {
         Event::Downloading => (
             json!({"event": "downloading", "aid": event.aid.to_string()}),
             "the lock asks the server for the application that this phone lacks".to_owned(),
+        ),
+        Event::AliroReader { reader, fast } => (
+            json!({"event": "authenticated", "aid": event.aid.to_string(), "reader": hex::encode(reader), "phase": if fast { "fast" } else { "standard" }}),
+            format!("Aliro reader {} proved itself", hex::encode(reader)),
+        ),
+        Event::ReaderStatus(status) => (
+            json!({"event": "reader-status", "status": format!("{status:04x}")}),
+            format!("the Aliro reader says: {status:04x}"),
         ),
         Event::Verdict(Verdict::Open) => (
             json!({"event": "verdict", "verdict": "open", "reason": null}),

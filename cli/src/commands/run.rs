@@ -8,7 +8,9 @@ use tapdoor_link::stop::Stop;
 use tapdoor_reader::{Tap, TapVerdict};
 use tapdoor_workbench::desk::Desk;
 use tapdoor_workbench::script::auth::OwnLockError;
-use tapdoor_workbench::script::{self, Case, Failure as CaseFailure, LoadError, Options, Outcome as CaseOutcome, OwnLock, Progress, Runner, Script, Step};
+use tapdoor_workbench::script::{
+    self, Case, Failure as CaseFailure, LoadError, Options, Outcome as CaseOutcome, OwnLock, Progress, Runner, Script, Step,
+};
 
 use super::{Outcome, ready, tape};
 use crate::args::{ResultForm, RunArgs};
@@ -43,7 +45,11 @@ pub fn run(args: &RunArgs, out: &mut Out, stop: &Stop) -> Outcome {
     if out.is_json() && args.form == ResultForm::Tap {
         return Err(Failure::new(USAGE, "--json and --form tap both want stdout: choose one"));
     }
-    let scripts = args.scripts.iter().map(|name| script::load(name)).collect::<Result<Vec<Script>, _>>()?;
+    let scripts = args
+        .scripts
+        .iter()
+        .map(|name| script::load(name))
+        .collect::<Result<Vec<Script>, _>>()?;
     if args.check {
         for script in &scripts {
             let event = json!({"event": "script", "file": &*script.name, "ok": true});
@@ -52,7 +58,10 @@ pub fn run(args: &RunArgs, out: &mut Out, stop: &Stop) -> Outcome {
         return Ok(DONE);
     }
     let Some(reader) = &args.reader else {
-        return Err(Failure::new(USAGE, "no reader: give --reader READER, as in --reader sim:, or set TAPDOOR_READER"));
+        return Err(Failure::new(
+            USAGE,
+            "no reader: give --reader READER, as in --reader sim:, or set TAPDOOR_READER",
+        ));
     };
     let mut lock = args.config.as_deref().map(OwnLock::load).transpose()?;
     let source = reader.open(args.config.as_deref(), Duration::ZERO)?;
@@ -72,7 +81,11 @@ pub fn run_at(args: &RunArgs, out: &mut Out, desk: &mut Desk, lock: Option<&mut 
     if args.list || args.check {
         return run(args, out, &Stop::new());
     }
-    let scripts = args.scripts.iter().map(|name| script::load(name)).collect::<Result<Vec<Script>, _>>()?;
+    let scripts = args
+        .scripts
+        .iter()
+        .map(|name| script::load(name))
+        .collect::<Result<Vec<Script>, _>>()?;
     carry_out(args, &scripts, out, desk, lock)
 }
 
@@ -83,7 +96,9 @@ fn carry_out(args: &RunArgs, scripts: &[Script], out: &mut Out, desk: &mut Desk,
         recent: VecDeque::new(),
         failed: None,
     };
-    let options = Options { keep_going: args.keep_going };
+    let options = Options {
+        keep_going: args.keep_going,
+    };
     let mut runner = Runner::new(desk, lock, &mut told, options);
     for (name, value) in &args.set {
         runner.variables.set(name, value);
@@ -104,7 +119,10 @@ fn carry_out(args: &RunArgs, scripts: &[Script], out: &mut Out, desk: &mut Desk,
         ResultForm::Text => out.event(&summary, || {
             let style = if failed + errors == 0 { GOOD } else { BAD };
             let word = if report.stopped { ", stopped" } else { "" };
-            paint(style, format!("{ran} tests: {passed} passed, {skipped} skipped, {failed} failed, {errors} errors{word}"))
+            paint(
+                style,
+                format!("{ran} tests: {passed} passed, {skipped} skipped, {failed} failed, {errors} errors{word}"),
+            )
         })?,
     }
     Ok(match (report.stopped, failed, errors) {
@@ -146,8 +164,18 @@ impl Progress for Told<'_> {
         }
         self.recent.push_back((command.to_vec(), answer.to_vec()));
         if self.out.is_verbose() && self.is_wanted() {
-            let event = json!({"event": "apdu", "at": step.place.to_string(), "c": hex::encode(command), "r": hex::encode(answer), "ms": ms(time)});
-            let told = self.out.event(&event, || format!("  {}\n  {} {}\n  {} {}", paint(DIM, &step.text), paint(DIM, ">"), hex::encode(command), paint(DIM, "<"), hex::encode(answer)));
+            let event =
+                json!({"event": "apdu", "at": step.place.to_string(), "c": hex::encode(command), "r": hex::encode(answer), "ms": ms(time)});
+            let told = self.out.event(&event, || {
+                format!(
+                    "  {}\n  {} {}\n  {} {}",
+                    paint(DIM, &step.text),
+                    paint(DIM, ">"),
+                    hex::encode(command),
+                    paint(DIM, "<"),
+                    hex::encode(answer)
+                )
+            });
             self.keep(told);
         }
     }
@@ -157,7 +185,11 @@ impl Progress for Told<'_> {
         if self.out.is_verbose() && self.is_wanted() {
             let event = json!({"event": "auth", "at": step.place.to_string(), "verdict": tap.verdict.name(), "reason": tap.reason.map(|r| r.name()), "method": tap.method.map(|m| m.name()), "ms": ms(tap.total)});
             let told = self.out.event(&event, || {
-                let verdict = if tap.verdict == TapVerdict::Open { paint(GOOD, "open") } else { paint(BAD, tap.verdict.name()) };
+                let verdict = if tap.verdict == TapVerdict::Open {
+                    paint(GOOD, "open")
+                } else {
+                    paint(BAD, tap.verdict.name())
+                };
                 format!("  {}\n    {verdict}: {}", paint(DIM, &step.text), tap.detail)
             });
             self.keep(told);

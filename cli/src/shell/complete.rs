@@ -76,10 +76,19 @@ impl Assistant {
             }
             ("help", _) => Some(self.command_names().map(str::to_owned).collect()),
             ("unset", _) => Some(self.variables.clone()),
-            ("expect", "expect") => owned(&["sw", "data", "tag", "no tag", "length", "time", "open", "fail", "equal", "different"]),
-            ("expect", "fail") => Some(
-                tapdoor_protocol::door::Reason::ALL.iter().map(|r| r.name().to_owned()).collect(),
-            ),
+            ("expect", "expect") => owned(&[
+                "sw",
+                "data",
+                "tag",
+                "no tag",
+                "length",
+                "time",
+                "open",
+                "fail",
+                "equal",
+                "different",
+            ]),
+            ("expect", "fail") => Some(tapdoor_protocol::door::Reason::ALL.iter().map(|r| r.name().to_owned()).collect()),
             ("wait", "wait") => owned(&["card", "removal"]),
             ("let" | "default" | "note" | "history" | "vars" | "reset" | "card" | "release" | "quit", _) => Some(Vec::new()),
             ("run" | "include", _) if word.starts_with("suite") => {
@@ -87,7 +96,10 @@ impl Assistant {
             }
             _ if word.starts_with('-') => self.options(command, arguments),
             _ => {
-                let subcommand = self.commands.find_subcommand(command).filter(|c| c.has_subcommands() && arguments.is_empty());
+                let subcommand = self
+                    .commands
+                    .find_subcommand(command)
+                    .filter(|c| c.has_subcommands() && arguments.is_empty());
                 subcommand.map(|c| c.get_subcommands().map(|c| c.get_name().to_owned()).collect())
             }
         }
@@ -98,7 +110,13 @@ impl Assistant {
         if let Some(inner) = arguments.first().and_then(|name| found.find_subcommand(name)) {
             found = inner;
         }
-        Some(found.get_arguments().filter_map(|a| a.get_long()).map(|long| format!("--{long}")).collect())
+        Some(
+            found
+                .get_arguments()
+                .filter_map(|a| a.get_long())
+                .map(|long| format!("--{long}"))
+                .collect(),
+        )
     }
 }
 
@@ -111,7 +129,8 @@ fn readers() -> Vec<String> {
 
 /// Where the word that is being typed begins.
 fn word_start(line: &str) -> usize {
-    line.rfind(char::is_whitespace).map_or(0, |at| at + line[at..].chars().next().map_or(1, char::len_utf8))
+    line.rfind(char::is_whitespace)
+        .map_or(0, |at| at + line[at..].chars().next().map_or(1, char::len_utf8))
 }
 
 impl Completer for Assistant {
@@ -120,7 +139,10 @@ impl Completer for Assistant {
     fn complete(&self, line: &str, pos: usize, context: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
         let typed = line.get(..pos).unwrap_or(line);
         // A value, anywhere.
-        if let Some(open) = typed.rfind('{').filter(|open| !typed[*open..].contains('}') && !typed[*open..].contains(' ')) {
+        if let Some(open) = typed
+            .rfind('{')
+            .filter(|open| !typed[*open..].contains('}') && !typed[*open..].contains(' '))
+        {
             let begun = &typed[open + 1..];
             let fitting = self.variables.iter().filter(|name| name.starts_with(begun));
             return Ok((open + 1, fitting.map(|name| pair(name, &format!("{name}}}"))).collect()));

@@ -79,7 +79,11 @@ pub fn run(args: &ShellArgs, out: &mut Out, interrupt: &Interrupt) -> Outcome {
         shell.out.failure(&failure);
     }
     interrupt.end();
-    if interactive { shell.terminal() } else { shell.pipe(args.stop_on_error) }
+    if interactive {
+        shell.terminal()
+    } else {
+        shell.pipe(args.stop_on_error)
+    }
 }
 
 impl Shell<'_> {
@@ -101,7 +105,8 @@ impl Shell<'_> {
         {
             self.out.warn(&format!("the lines of before: {}: {error}", file.display()));
         }
-        self.out.text(&paint(DIM, "tapdoor shell: help lists the commands, TAB completes, Ctrl-D leaves"))?;
+        self.out
+            .text(&paint(DIM, "tapdoor shell: help lists the commands, TAB completes, Ctrl-D leaves"))?;
         loop {
             if let Some(helper) = editor.helper_mut() {
                 helper.variables = self.memory.variables.iter().map(|(name, _)| name.to_owned()).collect();
@@ -141,7 +146,10 @@ impl Shell<'_> {
             }
             let code = match String::from_utf8(bytes) {
                 Ok(line) if line.len() as u64 >= MAX_LINE => {
-                    return Err(Failure::new(INPUT, format!("standard input, line {number}: longer than {MAX_LINE} bytes")));
+                    return Err(Failure::new(
+                        INPUT,
+                        format!("standard input, line {number}: longer than {MAX_LINE} bytes"),
+                    ));
                 }
                 Ok(line) => {
                     self.lines.push(line.trim_end().to_owned());
@@ -151,7 +159,10 @@ impl Shell<'_> {
                     }
                 }
                 Err(_) => {
-                    let failure = Failure::new(INPUT, format!("standard input, line {number}: not UTF-8; expected commands, as text"));
+                    let failure = Failure::new(
+                        INPUT,
+                        format!("standard input, line {number}: not UTF-8; expected commands, as text"),
+                    );
                     self.out.failure(&failure);
                     INPUT
                 }
@@ -234,7 +245,9 @@ impl Shell<'_> {
 
     /// `None`: leave the shell.
     fn dispatch(&mut self, line: &str, stop: &Stop) -> Result<Option<u8>, Failure> {
-        let (name, rest) = line.split_once(char::is_whitespace).map_or((line, ""), |(name, rest)| (name, rest.trim()));
+        let (name, rest) = line
+            .split_once(char::is_whitespace)
+            .map_or((line, ""), |(name, rest)| (name, rest.trim()));
         if steps::is_bytes(line) {
             return self.steps(&format!("apdu {line}")).map(Some);
         }
@@ -242,7 +255,10 @@ impl Shell<'_> {
             "quit" | "exit" => return Ok(None),
             "help" | "?" => self.help(rest)?,
             "reader" if rest.is_empty() => {
-                let name = self.desk.as_ref().map_or("no reader; `reader READER` opens one", |desk| &desk.info().name);
+                let name = self
+                    .desk
+                    .as_ref()
+                    .map_or("no reader; `reader READER` opens one", |desk| &desk.info().name);
                 let event = json!({"event": "reader", "name": self.desk.as_ref().map(|desk| &desk.info().name)});
                 self.out.event(&event, || name.to_owned())?;
             }
@@ -276,7 +292,9 @@ impl Shell<'_> {
             }
             "history" => {
                 for (n, line) in self.lines.iter().enumerate() {
-                    self.out.event(&json!({"event": "history", "n": n + 1, "line": line}), || format!("{:5}  {line}", n + 1))?;
+                    self.out.event(&json!({"event": "history", "n": n + 1, "line": line}), || {
+                        format!("{:5}  {line}", n + 1)
+                    })?;
                 }
             }
             "select" | "expect" | "let" | "default" | "reset" | "auth" | "wait" | "include" | "for" | "note" | "fail" | "skip" | "test" => {
@@ -338,20 +356,28 @@ impl Shell<'_> {
         let definition = Arguments::command();
         if name.is_empty() {
             for help in &help::ALL {
-                self.out.event(&json!({"event": "help", "name": help.name, "form": help.form, "what": help.what}), || {
-                    format!("  {:44} {}", help.form, paint(DIM, help.what))
-                })?;
+                self.out.event(
+                    &json!({"event": "help", "name": help.name, "form": help.form, "what": help.what}),
+                    || format!("  {:44} {}", help.form, paint(DIM, help.what)),
+                )?;
             }
-            self.out.text("  bytes in hexadecimal                         send exactly these\n\nand the commands of the program:")?;
-            for command in definition.get_subcommands().filter(|c| c.get_name() != "shell" && help::find(c.get_name()).is_none()) {
+            self.out
+                .text("  bytes in hexadecimal                         send exactly these\n\nand the commands of the program:")?;
+            for command in definition
+                .get_subcommands()
+                .filter(|c| c.get_name() != "shell" && help::find(c.get_name()).is_none())
+            {
                 let (name, what) = (command.get_name(), command.get_about().map(ToString::to_string).unwrap_or_default());
-                self.out.event(&json!({"event": "help", "name": name, "what": what}), || format!("  {name:44} {}", paint(DIM, &what)))?;
+                self.out.event(&json!({"event": "help", "name": name, "what": what}), || {
+                    format!("  {name:44} {}", paint(DIM, &what))
+                })?;
             }
             return Ok(());
         }
         if let Some(help) = help::find(name) {
             let event = json!({"event": "help", "name": help.name, "form": help.form, "what": help.what, "more": help.more});
-            self.out.event(&event, || format!("{}\n{}\n\n{}", help.form, help.what, help.more))?;
+            self.out
+                .event(&event, || format!("{}\n{}\n\n{}", help.form, help.what, help.more))?;
             return Ok(());
         }
         let mut definition = definition;
@@ -360,14 +386,19 @@ impl Shell<'_> {
             return Err(Failure::new(USAGE, format!("there is no command \"{name}\"; `help` lists them")));
         };
         let text = command.render_long_help();
-        self.out.event(&json!({"event": "help", "name": name, "more": text.to_string()}), || text.ansi().to_string())?;
+        self.out
+            .event(&json!({"event": "help", "name": name, "more": text.to_string()}), || {
+                text.ansi().to_string()
+            })?;
         Ok(())
     }
 
     fn config(&mut self, rest: &str) -> Result<(), Failure> {
         if rest.is_empty() {
             let name = self.config.as_ref().map(|c| c.display().to_string());
-            return Ok(self.out.event(&json!({"event": "config", "path": name}), || name.clone().unwrap_or_else(|| "none".into()))?);
+            return Ok(self.out.event(&json!({"event": "config", "path": name}), || {
+                name.clone().unwrap_or_else(|| "none".into())
+            })?);
         }
         let path = PathBuf::from(words::split(rest).ok().and_then(|w| w.into_iter().next()).unwrap_or_default());
         self.lock = Some(OwnLock::load(&path)?);
@@ -397,7 +428,9 @@ impl Shell<'_> {
 
     fn vars(&mut self) -> Result<(), Failure> {
         for (name, value) in self.memory.variables.iter() {
-            self.out.event(&json!({"event": "variable", "name": name, "value": value}), || format!("  {name} = {value}"))?;
+            self.out.event(&json!({"event": "variable", "name": name, "value": value}), || {
+                format!("  {name} = {value}")
+            })?;
         }
         Ok(())
     }

@@ -139,7 +139,11 @@ impl Shell<'_> {
             return Err(error.into());
         }
         // What was reset has nothing selected.
-        if script.steps.iter().any(|step| matches!(step.kind, Kind::Reset | Kind::WaitRemoval(_))) {
+        if script
+            .steps
+            .iter()
+            .any(|step| matches!(step.kind, Kind::Reset | Kind::WaitRemoval(_)))
+        {
             self.selected = None;
         }
         if stopped {

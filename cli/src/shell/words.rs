@@ -37,8 +37,14 @@ mod tests {
 
     #[test]
     fn words() {
-        assert_eq!(split("show 'a b'.tape  --tap 1 # x"), Ok(vec!["show".into(), "a b.tape".into(), "--tap".into(), "1".into()]));
-        assert_eq!(split(r#"a\ b "c\"d" '' e#f"#), Ok(vec!["a b".into(), "c\"d".into(), String::new(), "e#f".into()]));
+        assert_eq!(
+            split("show 'a b'.tape  --tap 1 # x"),
+            Ok(vec!["show".into(), "a b.tape".into(), "--tap".into(), "1".into()])
+        );
+        assert_eq!(
+            split(r#"a\ b "c\"d" '' e#f"#),
+            Ok(vec!["a b".into(), "c\"d".into(), String::new(), "e#f".into()])
+        );
         assert!(split("a 'b").is_err());
         assert_eq!(split("  "), Ok(vec![]));
     }

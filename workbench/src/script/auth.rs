@@ -95,7 +95,13 @@ impl OwnLock {
         let chip = Recorder::new(ChipLink::new(&mut self.chip), tape.map(|tape| tape.on(Layer::Chip)), epoch);
         // A phone that failed before is not made to wait: a script may fail on purpose.
         let mut pause = |_| true;
-        let tap = tap::run(&self.config, &mut Control::new(chip), &mut *desk, lock::now(), Host::alone(&mut pause));
+        let tap = tap::run(
+            &self.config,
+            &mut Control::new(chip),
+            &mut *desk,
+            lock::now(),
+            Host::alone(&mut pause),
+        );
         desk.note_lock(|now| {
             Event::new(now, Layer::Lock)
                 .text(format!("{}: {}", tap.verdict.name(), tap.detail))

@@ -149,7 +149,10 @@ mod tests {
     #[test]
     fn words_blocks_and_comments() {
         assert_eq!(texts("  select {aid} # the door"), [["select", "{aid}"]]);
-        assert_eq!(texts("for x in A B { reset; apdu {x} }").concat(), ["for", "x", "in", "A", "B", "{", "reset", "apdu", "{x}", "}"]);
+        assert_eq!(
+            texts("for x in A B { reset; apdu {x} }").concat(),
+            ["for", "x", "in", "A", "B", "{", "reset", "apdu", "{x}", "}"]
+        );
         assert_eq!(texts("note \"a # b; {c}\""), [["note", "a # b; {c}"]]);
         assert_eq!(texts("expect data 00{rp:16}..{t}"), [["expect", "data", "00{rp:16}..{t}"]]);
         assert!(texts("# nothing").is_empty());
@@ -159,7 +162,13 @@ mod tests {
 
     #[test]
     fn what_is_not_closed() {
-        for (line, column) in [("note \"a", 6), ("apdu 00{x", 8), ("apdu {x y}", 6), ("apdu 00{ x", 8), ("a\u{1}", 2)] {
+        for (line, column) in [
+            ("note \"a", 6),
+            ("apdu 00{x", 8),
+            ("apdu {x y}", 6),
+            ("apdu 00{ x", 8),
+            ("a\u{1}", 2),
+        ] {
             assert_eq!(words(line).unwrap_err().column, column, "{line:?}");
         }
     }

@@ -88,7 +88,11 @@ fn suite_names() -> String {
 /// # Errors
 /// [`LoadError`].
 pub fn load(name: &str) -> Result<Script, LoadError> {
-    Loader { open: Vec::new(), files: 0 }.load(name, None)
+    Loader {
+        open: Vec::new(),
+        files: 0,
+    }
+    .load(name, None)
 }
 
 /// Reads a script from text that is at hand; what it includes is looked for beside `name`.
@@ -96,7 +100,11 @@ pub fn load(name: &str) -> Result<Script, LoadError> {
 /// # Errors
 /// [`LoadError`].
 pub fn load_named(name: &str, text: &str) -> Result<Script, LoadError> {
-    Loader { open: Vec::new(), files: 0 }.read(name, text)
+    Loader {
+        open: Vec::new(),
+        files: 0,
+    }
+    .read(name, text)
 }
 
 struct Loader {

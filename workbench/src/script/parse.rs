@@ -197,7 +197,9 @@ impl Parser<'_, '_> {
         if let Some(Token { line, word: Some(word) }) = self.tokens.get(self.at)
             && is(word, "{")
         {
-            return Err(self.error(*line, word.column, "{", "the end of the step; only for has a block").into());
+            return Err(self
+                .error(*line, word.column, "{", "the end of the step; only for has a block")
+                .into());
         }
         Ok(Step { place, text, kind })
     }
@@ -211,7 +213,14 @@ impl Parser<'_, '_> {
             (t.line, t.word.as_ref().map_or(rest.end, |word| word.column))
         });
         if depth == MAX_DEPTH {
-            return Err(self.error(line, column, "a block in a block in a block", format!("at most {MAX_DEPTH} of them")).into());
+            return Err(self
+                .error(
+                    line,
+                    column,
+                    "a block in a block in a block",
+                    format!("at most {MAX_DEPTH} of them"),
+                )
+                .into());
         }
         match self.tokens.get(self.at).and_then(|t| t.word.as_ref()) {
             Some(word) if is(word, "{") => self.at += 1,
@@ -252,12 +261,18 @@ impl<'a> Words<'a> {
     }
 
     fn next(&mut self, expected: &str) -> Result<&'a Word, ParseError> {
-        self.words.next().ok_or_else(|| self.error(self.end, "the end of the step", expected))
+        self.words
+            .next()
+            .ok_or_else(|| self.error(self.end, "the end of the step", expected))
     }
 
     fn keyword(&mut self, keyword: &str, expected: &str) -> Result<(), ParseError> {
         let word = self.next(expected)?;
-        if is(word, keyword) { Ok(()) } else { Err(self.wrong(word, expected)) }
+        if is(word, keyword) {
+            Ok(())
+        } else {
+            Err(self.wrong(word, expected))
+        }
     }
 
     fn done(&mut self, expected: &str) -> Result<(), ParseError> {
@@ -340,7 +355,9 @@ impl<'a> Words<'a> {
 
     fn comparison(&mut self, expected: &str) -> Result<(Comparison, String, usize), ParseError> {
         let word = self.next(expected)?;
-        let found = Comparison::ALL.iter().find_map(|(sign, c)| Some((*c, word.text.strip_prefix(sign)?)));
+        let found = Comparison::ALL
+            .iter()
+            .find_map(|(sign, c)| Some((*c, word.text.strip_prefix(sign)?)));
         let Some((comparison, rest)) = found else {
             return Err(self.wrong(word, expected));
         };
@@ -361,7 +378,9 @@ impl<'a> Words<'a> {
     fn pattern(&mut self) -> Result<Pattern, ParseError> {
         let mut pattern = Pattern::default();
         for word in self.left() {
-            pattern.push(&word.text).map_err(|e| self.error(word.column + e.at, e.found, e.expected))?;
+            pattern
+                .push(&word.text)
+                .map_err(|e| self.error(word.column + e.at, e.found, e.expected))?;
         }
         Ok(pattern)
     }
@@ -467,7 +486,9 @@ impl<'a> Words<'a> {
             }
             "length" => {
                 let (comparison, quantity, column) = self.comparison(LENGTH)?;
-                let length = quantity.parse().map_err(|_| self.error(column, format!("\"{}\"", shorten(&quantity)), LENGTH))?;
+                let length = quantity
+                    .parse()
+                    .map_err(|_| self.error(column, format!("\"{}\"", shorten(&quantity)), LENGTH))?;
                 Expect::Length(comparison, length)
             }
             "time" => {
@@ -537,8 +558,7 @@ impl<'a> Words<'a> {
     }
 
     fn skip(&mut self) -> Result<Kind, ParseError> {
-        const FORM: &str =
-            "skip, skip unless CONDITION or skip if CONDITION; conditions are method NAME, application AID, config, set NAME, reader KIND, sw PATTERN, empty";
+        const FORM: &str = "skip, skip unless CONDITION or skip if CONDITION; conditions are method NAME, application AID, config, set NAME, reader KIND, sw PATTERN, empty";
         let when = match self.words.next() {
             None => {
                 return Ok(Kind::Skip {
@@ -619,7 +639,11 @@ fn range(text: &str) -> Option<Value> {
     }
     let (from, to) = text.strip_prefix('[')?.strip_suffix(']')?.split_once("..")?;
     let from = if from.is_empty() { 0 } else { from.parse().ok()? };
-    let to = if to.is_empty() { None } else { Some(to.parse().ok().filter(|to| *to >= from)?) };
+    let to = if to.is_empty() {
+        None
+    } else {
+        Some(to.parse().ok().filter(|to| *to >= from)?)
+    };
     Some(Value::Data { from, to })
 }
 

@@ -141,7 +141,10 @@ impl Pattern {
             let rest = bytes.get(at..).unwrap_or_default();
             let too_short = |wanted: usize| Mismatch {
                 at: bytes.len(),
-                what: format!("the answer ends after {} bytes, {wanted} more are expected there", rest.len().min(bytes.len())),
+                what: format!(
+                    "the answer ends after {} bytes, {wanted} more are expected there",
+                    rest.len().min(bytes.len())
+                ),
             };
             match piece {
                 Piece::Bytes(expected) => at += literal(expected, rest, at)?,
@@ -226,7 +229,10 @@ mod tests {
 
     impl Values<Mismatch> for Map {
         fn get(&self, name: &str) -> Result<Vec<u8>, Mismatch> {
-            self.0.get(name).cloned().ok_or(Mismatch { at: 0, what: "no value".into() })
+            self.0.get(name).cloned().ok_or(Mismatch {
+                at: 0,
+                what: "no value".into(),
+            })
         }
         fn set(&mut self, name: &Arc<str>, bytes: &[u8]) {
             self.0.insert(name.to_string(), bytes.to_vec());
@@ -263,7 +269,16 @@ mod tests {
 
     #[test]
     fn bad_patterns() {
-        for (text, position) in [("6", 0), ("6F.", 2), ("zz", 0), ("{", 0), ("{a:0}", 0), ("{a:99999}", 0), ("...00", 3), ("{1a}", 0)] {
+        for (text, position) in [
+            ("6", 0),
+            ("6F.", 2),
+            ("zz", 0),
+            ("{", 0),
+            ("{a:0}", 0),
+            ("{a:99999}", 0),
+            ("...00", 3),
+            ("{1a}", 0),
+        ] {
             assert_eq!(Pattern::default().push(text).unwrap_err().at, position, "{text}");
         }
     }

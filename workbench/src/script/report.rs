@@ -113,8 +113,16 @@ impl Report {
                 Outcome::Skipped(why) => writeln!(out, "ok {number} - {name} # SKIP {}", tap_text(why)),
                 Outcome::Failed(failure) => {
                     let severity = if failure.error { "error" } else { "fail" };
-                    let mut block = format!("not ok {number} - {name}\n  ---\n  message: {}\n  severity: {severity}\n", yaml(&failure.what));
-                    let _ = writeln!(block, "  at:\n    file: {}\n    line: {}", yaml(&failure.place.file), failure.place.line);
+                    let mut block = format!(
+                        "not ok {number} - {name}\n  ---\n  message: {}\n  severity: {severity}\n",
+                        yaml(&failure.what)
+                    );
+                    let _ = writeln!(
+                        block,
+                        "  at:\n    file: {}\n    line: {}",
+                        yaml(&failure.place.file),
+                        failure.place.line
+                    );
                     let _ = writeln!(block, "  step: {}", yaml(&failure.step));
                     for (name, value) in [("expected", &failure.expected), ("got", &failure.got)] {
                         if let Some(value) = value {
@@ -276,7 +284,10 @@ mod tests {
     #[test]
     fn tap_14() {
         let tap = report().tap();
-        assert!(tap.starts_with("TAP version 14\n1..3\nok 1 - a.door: good \\# one\nok 2 - a.door: left out # SKIP no aliro\nnot ok 3 - "), "{tap}");
+        assert!(
+            tap.starts_with("TAP version 14\n1..3\nok 1 - a.door: good \\# one\nok 2 - a.door: left out # SKIP no aliro\nnot ok 3 - "),
+            "{tap}"
+        );
         assert!(tap.contains("    line: 7\n") && tap.contains("  got: \"6A82\"\n"));
     }
 

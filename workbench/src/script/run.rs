@@ -651,7 +651,11 @@ impl<'a> Runner<'a> {
                     return Ok(());
                 }
                 let expected = format!("{} {wanted}", comparison.sign());
-                Err(Wrong::assertion(format!("the answer has {length} bytes"), expected, length.to_string()))
+                Err(Wrong::assertion(
+                    format!("the answer has {length} bytes"),
+                    expected,
+                    length.to_string(),
+                ))
             }
             Expect::Time(comparison, wanted) => {
                 if !self.answered && self.tap.is_none() {
@@ -661,7 +665,11 @@ impl<'a> Runner<'a> {
                     return Ok(());
                 }
                 let expected = format!("{} {wanted:?}", comparison.sign());
-                Err(Wrong::assertion(format!("the card took {:?}", self.time), expected, format!("{:?}", self.time)))
+                Err(Wrong::assertion(
+                    format!("the card took {:?}", self.time),
+                    expected,
+                    format!("{:?}", self.time),
+                ))
             }
             Expect::Open => match (self.pending.take(), self.tap) {
                 (Some(pending), _) => Err(pending.wrong),
@@ -694,7 +702,11 @@ impl<'a> Runner<'a> {
                 if left.eq_ignore_ascii_case(&right) == wants_equal {
                     return Ok(());
                 }
-                let what = if wants_equal { "the two are not equal" } else { "the two are equal" };
+                let what = if wants_equal {
+                    "the two are not equal"
+                } else {
+                    "the two are equal"
+                };
                 Err(Wrong::assertion(what, left, right))
             }
         }
@@ -758,7 +770,8 @@ impl<'a> Runner<'a> {
                 Part::Value(name) => out.push_str(self.named(name)?),
                 Part::Length(name) => {
                     let length = decode(name, self.named(name)?)?.len();
-                    let length = u8::try_from(length).map_err(|_| Wrong::error(format!("{name} has {length} bytes; {{#{name}}} is one byte")))?;
+                    let length =
+                        u8::try_from(length).map_err(|_| Wrong::error(format!("{name} has {length} bytes; {{#{name}}} is one byte")))?;
                     out.push_str(&format!("{length:02x}"));
                 }
             }
@@ -767,9 +780,11 @@ impl<'a> Runner<'a> {
     }
 
     fn named(&self, name: &str) -> Result<&str, Wrong> {
-        self.variables
-            .get(name)
-            .ok_or_else(|| Wrong::error(format!("{name} has no value: let, a capture, for or --set {name}=VALUE gives it one")))
+        self.variables.get(name).ok_or_else(|| {
+            Wrong::error(format!(
+                "{name} has no value: let, a capture, for or --set {name}=VALUE gives it one"
+            ))
+        })
     }
 
     fn bytes(&self, text: &Text) -> Result<Vec<u8>, Wrong> {
@@ -778,8 +793,12 @@ impl<'a> Runner<'a> {
 
     fn aid(&self, text: &Text) -> Result<Aid, Wrong> {
         let text = self.expand(text)?;
-        names::aid(&text)
-            .ok_or_else(|| Wrong::error(format!("\"{text}\" is no AID: 1 to 16 bytes in hexadecimal, or one of {}", names::short())))
+        names::aid(&text).ok_or_else(|| {
+            Wrong::error(format!(
+                "\"{text}\" is no AID: 1 to 16 bytes in hexadecimal, or one of {}",
+                names::short()
+            ))
+        })
     }
 }
 
@@ -798,7 +817,9 @@ impl Values<Wrong> for Variables {
     fn get(&self, name: &str) -> Result<Vec<u8>, Wrong> {
         match Variables::get(self, name) {
             Some(text) => decode(name, text),
-            None => Err(Wrong::error(format!("{name} has no value: let, a capture, for or --set {name}=VALUE gives it one"))),
+            None => Err(Wrong::error(format!(
+                "{name} has no value: let, a capture, for or --set {name}=VALUE gives it one"
+            ))),
         }
     }
 
