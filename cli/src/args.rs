@@ -70,6 +70,8 @@ pub enum Command {
     Probe(ProbeArgs),
     /// Decode a tape, or another program's trace or log
     Show(ShowArgs),
+    /// Recompute a recorded tap's cryptography, and have today's lock judge it
+    Verify(VerifyArgs),
     /// Measure
     Bench(BenchArgs),
     /// Print completions for a shell
@@ -362,6 +364,24 @@ pub struct ShowArgs {
     pub layer: Option<String>,
 }
 
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor verify today.tape --config site/lock.toml\n  tapdoor verify today.tape --config site/lock.toml --tap 3 -v\n  tapdoor lock --config site/lock.toml --reader pcsc: --record full.tape --show-secrets   (a tape without masks)\n\nWith the keys of lock.toml every challenge, token, AUTN, RES and session key is recomputed, and today's lock is run over the\nrecorded answers. What a masked tape cannot prove is said.\nExit status: 0 same decisions and right values, 1 not, 4 the tape is not understood."
+)]
+pub struct VerifyArgs {
+    /// The tape
+    pub file: PathBuf,
+    /// lock.toml, of the lock that recorded it
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// This tap only
+    #[arg(long, value_name = "N")]
+    pub tap: Option<u64>,
+    /// Print identities whole
+    #[arg(long)]
+    pub show_secrets: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BenchName {
     /// CPU and wall time of a whole tap, each method
@@ -370,6 +390,10 @@ pub enum BenchName {
     Find,
     /// APDUs per second through a reader, beside a bare SCardTransmit loop
     Link,
+    /// Recorded taps verified per second
+    Verify,
+    /// Steps of a script per second
+    Script,
     /// A tap with a download and where its time goes; then many phones and locks at once
     Download,
 }

@@ -14,6 +14,7 @@ pub mod readers;
 pub mod run;
 pub mod server;
 pub mod show;
+pub mod verify;
 
 use std::path::Path;
 use std::thread;
@@ -51,6 +52,7 @@ pub fn dispatch(arguments: &Arguments, out: &mut Out, stop: &Stop, interrupt: Op
         Command::Doctor(a) => doctor::run(a, out),
         Command::Probe(a) => probe::run(a, out, stop),
         Command::Show(a) => show::run(a, out),
+        Command::Verify(a) => verify::run(a, out),
         Command::Bench(a) => bench::run(a, out, stop),
         Command::Completions(a) => meta::completions(a),
         Command::Man(a) => meta::man(a, out),
