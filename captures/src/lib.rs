@@ -37,6 +37,7 @@
 pub mod decode;
 pub mod event;
 pub mod extra;
+pub mod field;
 pub mod header;
 pub mod import;
 pub mod mask;
@@ -48,6 +49,7 @@ pub mod write;
 pub use decode::{Decoded, Decoder};
 pub use event::{Crc, Direction, Event, Layer, Mask};
 pub use extra::Extra;
+pub use field::FieldTape;
 pub use header::{Header, TapeMode};
 pub use import::{Format, Import};
 pub use mask::{MaskPolicy, Masker};
