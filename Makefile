@@ -30,7 +30,7 @@ test: ## all of cargo's tests, a real PC/SC stack included
 
 interop: ## other people's programs against ours
 	@$(DEPS) build stack interop
-	$(CARGO) build --release $(CARGO_FLAGS) --bin tapdoor
+	$(CARGO) build --release $(CARGO_FLAGS) -p tapdoor-cli -p tapdoor-ifd
 	tests/interop/run
 
 bench: ## measure: criterion, then tapdoor bench
