@@ -4,6 +4,7 @@ mod agent;
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tapdoor_chip::ChipEvent;
@@ -19,6 +20,9 @@ use super::Outcome;
 use crate::args::PhoneArgs;
 use crate::failure::{DEVICE, Failure, INTERRUPTED, USAGE};
 use crate::out::{BAD, GOOD, Out, paint};
+
+/// How long the places have for putting away what they made.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// One event, for programs and for people.
 type Line = (Value, String);
@@ -48,6 +52,8 @@ pub fn run(args: &PhoneArgs, out: &mut Out, stop: &Stop) -> Outcome {
     let phone = SharedPhone::new(phone);
     let name = if args.show_secrets { id.to_string() } else { id.masked() };
     let failure: Arc<Mutex<Option<Failure>>> = Arc::default();
+    // Whoever serves holds a sender; when all have ended, so has the channel.
+    let (serving, served) = mpsc::channel::<()>();
     for (place, text) in places.into_iter().zip(&args.serve) {
         let mut ready = json!({"event": "ready", "serve": text, "phone": name});
         if let Some(listen) = place.listen {
@@ -58,6 +64,7 @@ pub fn run(args: &PhoneArgs, out: &mut Out, stop: &Stop) -> Outcome {
         }
         out.event(&ready, || format!("ready: phone {name} at {}", place.name))?;
         let (phone, stop, send, failure) = (phone.clone(), stop.clone(), send.clone(), Arc::clone(&failure));
+        let serving = serving.clone();
         thread::spawn(move || {
             let at = place.name.clone();
             let mut observe = |event: ServeEvent<'_>| {
@@ -73,8 +80,10 @@ pub fn run(args: &PhoneArgs, out: &mut Out, stop: &Stop) -> Outcome {
                     .get_or_insert(Failure::new(DEVICE, error));
                 stop.stop();
             }
+            drop(serving);
         });
     }
+    drop(serving);
     if let Some(server) = server {
         agent::spawn(server, id, phone, stop, send.clone());
     }
@@ -86,6 +95,8 @@ pub fn run(args: &PhoneArgs, out: &mut Out, stop: &Stop) -> Outcome {
     while let Ok(Some((value, text))) = lines.recv() {
         out.event(&value, || text)?;
     }
+    // Sockets and symlinks go with their threads. One that hangs in its phone is not waited for.
+    let _ = served.recv_timeout(LEAVING);
     match failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
         Some(failure) => Err(failure),
         None => Ok(INTERRUPTED),
@@ -135,6 +146,10 @@ fn serve_event(event: &ServeEvent<'_>, place: &str) -> Option<Line> {
         ServeEvent::Connected(peer) => (
             json!({"event": "connected", "at": place, "peer": peer.to_string()}),
             format!("in the field at {place}"),
+        ),
+        ServeEvent::Driver(path) => (
+            json!({"event": "connected", "at": place, "peer": path}),
+            format!("a driver has opened the reader at {place}"),
         ),
         ServeEvent::Disconnected => (
             json!({"event": "disconnected", "at": place}),
