@@ -10,6 +10,7 @@
 //! | [`event`] | [`Event`], every other line |
 //! | [`extra`] | [`Extra`], the fields nobody here knows |
 //! | [`mod@write`] | [`TapeWriter`], which survives a kill; [`SharedTape`] for several links onto one tape |
+//! | [`frames`] | [`FrameTape`]: the frames of a reader's field |
 //! | [`mask`] | [`Masker`]: which bytes are secrets |
 //! | [`read`] | [`TapeReader`], streaming and bounded |
 //! | [`decode`] | [`Decoder`]: what an event means |
@@ -37,6 +38,7 @@
 pub mod decode;
 pub mod event;
 pub mod extra;
+pub mod frames;
 pub mod header;
 pub mod mask;
 pub mod read;
@@ -46,6 +48,7 @@ pub mod write;
 pub use decode::{Decoded, Decoder};
 pub use event::{Crc, Direction, Event, Layer, Mask};
 pub use extra::Extra;
+pub use frames::FrameTape;
 pub use header::{Header, TapeMode};
 pub use mask::{MaskPolicy, Masker};
 pub use read::{Cut, ReadError, TapeReader};
