@@ -14,7 +14,8 @@ use tapdoor_protocol::rf::frame::{Frame, RfError, Technology};
 use tapdoor_protocol::rf::iso14443::dep::block::{Block, Kind};
 use tapdoor_protocol::rf::time::Ticks;
 
-use crate::event::{Crc, Direction, Event, Layer, Mask};
+use crate::event::{Crc, Direction, Event, Mask};
+use crate::field::{frame_event, switch_event};
 use crate::mask::{MaskPolicy, Masker, Span};
 use crate::write::SharedTape;
 
@@ -168,24 +169,7 @@ impl<W: Write> FrameTape<W> {
     }
 
     fn frame(&mut self, dir: Direction, frame: &Frame<'_>, at: Ticks, error: Option<RfError>) {
-        let mut event = Event::new(self.time(at), Layer::Rf).bytes(dir, frame.data);
-        if frame.crc && error.is_none() {
-            if let Some(data) = &mut event.data {
-                data.extend_from_slice(&crc::bytes(frame.technology, frame.data));
-            }
-            event.crc = Some(Crc::Ok);
-        } else {
-            event.crc = Some(if frame.crc || error == Some(RfError::Crc) { Crc::Bad } else { Crc::None });
-        }
-        if !frame.is_whole() {
-            event.bits = u32::try_from(frame.bits()).ok();
-        }
-        if frame.technology != Technology::A || frame.rate.divisor_code() != 0 {
-            event = event.with("rate", &format!("{}{}", frame.rate.kbps(), frame.technology));
-        }
-        if let Some(error) = error {
-            event = event.text(error.to_string());
-        }
+        let event = frame_event(self.time(at), dir, frame, error);
         // Part of an APDU?
         let block = (frame.technology != Technology::F && frame.crc && error.is_none() && frame.is_whole())
             .then(|| Block::parse(frame.data).ok())
@@ -300,8 +284,7 @@ impl<W: Write> FieldObserver for FrameTape<W> {
                     self.held.clear();
                 }
                 self.masker.reset();
-                let text = if *on { "field on" } else { "field off" };
-                let event = Event::new(self.time(*at), Layer::Rf).text(text);
+                let event = switch_event(self.time(*at), *on);
                 self.other(event, Direction::Out);
             }
             FieldEvent::Sent { frame, at } => {
@@ -313,10 +296,7 @@ impl<W: Write> FieldObserver for FrameTape<W> {
                 self.frame(Direction::Out, frame, *at, None);
             }
             FieldEvent::Received { frame, at, error } => self.frame(Direction::In, frame, *at, *error),
-            FieldEvent::Silence { at } => {
-                let event = Event::new(self.time(*at), Layer::Rf).text("no answer");
-                self.other(event, Direction::Out);
-            }
+            FieldEvent::Silence { .. } => {}
         }
     }
 }

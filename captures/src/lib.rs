@@ -10,7 +10,8 @@
 //! | [`event`] | [`Event`], every other line |
 //! | [`extra`] | [`Extra`], the fields nobody here knows |
 //! | [`mod@write`] | [`TapeWriter`], which survives a kill; [`SharedTape`] for several links onto one tape |
-//! | [`frames`] | [`FrameTape`]: the frames of a reader's field |
+//! | [`field`] | [`FieldTape`]: the frames of a field as they are |
+//! | [`frames`] | [`FrameTape`]: the frames of a lock's reader, without searches in vain, and with secrets masked |
 //! | [`mask`] | [`Masker`]: which bytes are secrets |
 //! | [`read`] | [`TapeReader`], streaming and bounded |
 //! | [`decode`] | [`Decoder`]: what an event means |
@@ -38,6 +39,7 @@
 pub mod decode;
 pub mod event;
 pub mod extra;
+pub mod field;
 pub mod frames;
 pub mod header;
 pub mod mask;
@@ -48,6 +50,7 @@ pub mod write;
 pub use decode::{Decoded, Decoder};
 pub use event::{Crc, Direction, Event, Layer, Mask};
 pub use extra::Extra;
+pub use field::FieldTape;
 pub use frames::FrameTape;
 pub use header::{Header, TapeMode};
 pub use mask::{MaskPolicy, Masker};

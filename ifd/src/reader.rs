@@ -64,7 +64,9 @@ impl Reader {
 
     fn command(&self, kind: u8, body: &[u8]) -> Result<Vec<u8>, Failure> {
         let mut slot = lock(&self.commands);
-        let Some(stream) = slot.as_ref() else { return Err(Failure::Unplugged) };
+        let Some(stream) = slot.as_ref() else {
+            return Err(Failure::Unplugged);
+        };
         exchange(stream, kind, body, ANSWER).map_err(|trouble| match trouble {
             Trouble::Said(failure) => failure,
             Trouble::Broken(e) => {

@@ -174,7 +174,11 @@ impl<D: Device> CardSource for FirmwareSource<D> {
         loop {
             let mut chip = self.chip(stop)?;
             if let Err(e) = chip.field(false).and_then(|()| chip.field(true)) {
+                drop(chip);
                 self.lose(&e);
+                if stop.sleep(INTERVAL) {
+                    return Err(SourceError::cancelled(self.device.layer()));
+                }
                 continue;
             }
             std::thread::sleep(Duration::from_millis(5));

@@ -49,7 +49,7 @@ impl Default for Polling {
 
 impl Polling {
     /// The round for a link with these abilities.
-    fn plan(&self, abilities: &tapdoor_link::field::Abilities) -> Plan {
+    pub(super) fn plan(&self, abilities: &tapdoor_link::field::Abilities) -> Plan {
         let mut probes = Vec::new();
         if self.type_a {
             probes.push(Probe::A);

@@ -11,9 +11,9 @@
 //!
 //! Where there is a field, `after=SECONDS` lets the phone come so much later, and `stay=SECONDS` takes it away again.
 
-mod spec;
 #[cfg(unix)]
 mod radio;
+mod spec;
 
 use std::fmt;
 use std::net::SocketAddr;
