@@ -144,7 +144,7 @@ pub struct LockArgs {
     /// What the exit status asks for
     #[arg(long, value_enum, default_value_t = Expect::Open)]
     pub expect: Expect,
-    /// Try only these methods, in this order (instead of lock.toml's): challenge-response, aka, usim
+    /// Try only these methods, in this order (instead of lock.toml's): challenge-response, aka, aliro, usim
     #[arg(long, value_name = "METHOD", value_delimiter = ',')]
     pub method: Vec<String>,
     /// The application management server, instead of lock.toml's: asked when a phone lacks its application
@@ -166,7 +166,7 @@ pub struct LockArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963\n  tapdoor phone --config site/phone.toml --serve tcp-listen:127.0.0.1:35970\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --lab wrong-key\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --server https://127.0.0.1:8443\n\nLaboratory switches: missing[=challenge-response|aka|identity|AID], wrong-key, slow=MILLISECONDS,\nsilent[=N] (from the Nth APDU of a tap on), tear[=N] (gone at the Nth APDU), answer=HEX."
+    after_help = "Examples:\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963\n  tapdoor phone --config site/phone.toml --serve tcp-listen:127.0.0.1:35970\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --lab wrong-key\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --server https://127.0.0.1:8443\n\nLaboratory switches: missing[=challenge-response|aka|aliro|identity|AID], wrong-key, slow=MILLISECONDS,\nsilent[=N] (from the Nth APDU of a tap on), tear[=N] (gone at the Nth APDU), answer=HEX."
 )]
 pub struct PhoneArgs {
     /// phone.toml
