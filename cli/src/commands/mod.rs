@@ -8,6 +8,7 @@ pub mod lock;
 pub mod meta;
 pub mod phone;
 pub mod readers;
+pub mod replay;
 pub mod run;
 pub mod server;
 pub mod show;
@@ -47,6 +48,7 @@ pub fn dispatch(arguments: &Arguments, out: &mut Out, stop: &Stop, interrupt: Op
         Command::Readers => readers::run(out),
         Command::Show(a) => show::run(a, out),
         Command::Verify(a) => verify::run(a, out),
+        Command::Replay(a) => replay::run(a, out, stop),
         Command::Bench(a) => bench::run(a, out, stop),
         Command::Completions(a) => meta::completions(a),
         Command::Man(a) => meta::man(a, out),
