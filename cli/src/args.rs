@@ -72,6 +72,8 @@ pub enum Command {
     Show(ShowArgs),
     /// Recompute a recorded tap's cryptography, and have today's lock judge it
     Verify(VerifyArgs),
+    /// Play one side of a tape against a live other side
+    Replay(ReplayArgs),
     /// Measure
     Bench(BenchArgs),
     /// Print completions for a shell
@@ -298,6 +300,7 @@ impl Command {
             Self::Apdu(args) => args.reader.reader = reader.clone(),
             Self::Run(args) => args.reader = Some(reader.clone()),
             Self::Bench(args) => args.reader = Some(reader.clone()),
+            Self::Replay(args) => args.reader = Some(reader.clone()),
             _ => {}
         }
     }
@@ -380,6 +383,45 @@ pub struct VerifyArgs {
     /// Print identities whole
     #[arg(long)]
     pub show_secrets: bool,
+}
+
+/// Which side of a tape is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Side {
+    /// The recorded card answers a live lock
+    Card,
+    /// The recorded lock's commands go to a live card
+    Lock,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor replay today.tape --as card --config site/lock.toml             today's lock in this process\n  tapdoor replay today.tape --as card --config site/lock.toml --serve vpcd:127.0.0.1:35963\n  tapdoor replay today.tape --as card --strict --serve tcp-listen:127.0.0.1:0\n  tapdoor replay today.tape --as lock --reader pcsc: --config site/lock.toml\n  tapdoor replay today.tape --as lock --reader pcsc:\n\nWith --config the answers (as card) and the challenges (as lock) are made anew: same decisions, not same bytes.\nExit status: 0 as recorded, 1 differences, 3 reader or card failed, 4 the tape is not understood."
+)]
+pub struct ReplayArgs {
+    /// The tape
+    pub file: PathBuf,
+    /// Which side is played
+    #[arg(long = "as", value_enum, value_name = "SIDE")]
+    pub side: Side,
+    /// lock.toml, with whose keys values are made anew
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// As card: where it is shown, vpcd:HOST:PORT or tcp-listen:HOST:PORT; without it to a lock in this process
+    #[arg(long, value_name = "SERVE")]
+    pub serve: Option<String>,
+    /// As lock: where the card is
+    #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
+    pub reader: Option<ReaderSpec>,
+    /// As card: take only the very commands of the tape
+    #[arg(long)]
+    pub strict: bool,
+    /// This tap only
+    #[arg(long, value_name = "N")]
+    pub tap: Option<u64>,
+    /// As lock: how long to wait for a card, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub wait: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

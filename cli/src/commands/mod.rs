@@ -11,6 +11,7 @@ pub mod meta;
 pub mod phone;
 pub mod probe;
 pub mod readers;
+pub mod replay;
 pub mod run;
 pub mod server;
 pub mod show;
@@ -53,6 +54,7 @@ pub fn dispatch(arguments: &Arguments, out: &mut Out, stop: &Stop, interrupt: Op
         Command::Probe(a) => probe::run(a, out, stop),
         Command::Show(a) => show::run(a, out),
         Command::Verify(a) => verify::run(a, out),
+        Command::Replay(a) => replay::run(a, out, stop),
         Command::Bench(a) => bench::run(a, out, stop),
         Command::Completions(a) => meta::completions(a),
         Command::Man(a) => meta::man(a, out),

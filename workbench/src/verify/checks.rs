@@ -133,6 +133,15 @@ impl Keys {
         })
     }
 
+    /// RES, CK and IK of the test USIM whose key made this AUTN.
+    pub(crate) fn usim_answer(&self, rand: &Rand, autn: &Autn) -> Option<(Vec<u8>, [u8; 16], [u8; 16])> {
+        self.subscribers.iter().find_map(|subscriber| {
+            let keys = Subscriber::from_bytes(subscriber.algorithm, subscriber.key.expose())?;
+            let (_, _, res, ck, ik) = keys.open_autn(rand, autn)?;
+            Some((res, ck, ik))
+        })
+    }
+
     /// Goes through a tap.
     #[must_use]
     pub fn check(&self, tap: &RecordedTap) -> Checked {
@@ -398,7 +407,7 @@ fn wrong(expected: &[u8], got: &[u8]) -> Found {
 }
 
 /// RAND and AUTN of a USIM's AUTHENTICATE in the 3G context.
-fn usim_authenticate(bytes: &[u8]) -> Option<(Rand, Autn)> {
+pub(crate) fn usim_authenticate(bytes: &[u8]) -> Option<(Rand, Autn)> {
     let command = Command::parse(bytes).ok()?;
     if (command.plain_cla(), command.ins, command.p2) != (0x00, ins::AUTHENTICATE, 0x81) {
         return None;
