@@ -89,7 +89,7 @@ fn two_phones_in_one_field() {
     let answer = ask(&mut chip, &[0x4A, 0x02, 0x00]).unwrap();
     assert_eq!(answer[..2], [0x4B, 0x02]);
     // The first difference is taken as a 1: 0x31 has it in bit 0.
-    assert_eq!((&answer[7..11], &answer[23..27]), (&[8, 0x31, 2, 3][..], &[8, 0x32, 2, 3][..]));
+    assert_eq!((&answer[7..11], &answer[22..26]), (&[8, 0x31, 2, 3][..], &[8, 0x32, 2, 3][..]));
     for target in [2, 1, 1, 2] {
         assert_eq!(exchange(&mut chip, target, &[0x00, target]), (0x00, echo(&[0x00, target])));
     }

@@ -7,12 +7,13 @@ need nfc-list libnfc-bin
 need nfc-anticol libnfc-examples
 need pcsc_scan pcsc-tools
 need scriptor pcsc-tools
+need opensc-tool opensc
 need_peers
 need_ifd
 in_private_pcscd "$@"
 make_site
 
-CR=f0544150444f4f5201
+CR=f0544150444f4f5201 IDENTITY=f0544150444f4f520f
 ATS='75 *77 *81 *02 *80'
 
 # phone_at SERVE OPTION...: our phone there, and ready.
@@ -100,8 +101,8 @@ opens() { # LOCK-OPTION...
 reader_is empty
 acr122u
 check 'scriptor: pseudo-APDUs of ACS, at the ACR122U behind vpcd' answers "${API[@]}" "00A4040009${CR}00" '6f.*9000'
-atr() { [ "$(timeout 20 pcsc_scan -c -r 2>/dev/null | wc -l)" -gt 0 ] && timeout 20 pcsc_scan -t 1 </dev/null | tee -a "$WORK/scan.log" | grep -q '3B 81 80 01 80 80'; }
-check 'pcsc_scan: the ATR has the historical bytes of the ATS' atr
+atr() { [ "$(timeout 30 opensc-tool --reader "$READER" --atr)" = 3b:81:80:01:80:80 ]; }
+check 'opensc-tool: the ATR has the historical bytes of the ATS' atr
 check 'the lock opens at the ACR122U behind vpcd, the phone there first' opens --reader "pcsc:$READER" --once
 stop phone
 reader_is empty
@@ -116,7 +117,7 @@ if NODE_PATH=$(node_modules_with_nfc_pcsc); then
     export NODE_PATH
     acr122u
     nfc_pcsc() {
-        timeout 30 node "$HERE/nfc_pcsc.js" "$1" "$CR" >"$WORK/node.log" 2>&1
+        timeout 30 node "$HERE/nfc_pcsc.js" "$1" "$IDENTITY" >"$WORK/node.log" 2>&1
         cat "$WORK/node.log"
         has "$(last node reader)" class=ACR122Reader && has "$(last node card)" type=TAG_ISO_14443_4 &&
             grep -Eq '"data":"6f[0-9a-f]*"' "$WORK/node.log" && grep -Eq '"event":"uid","data":"08[0-9a-f]{6}9000"' "$WORK/node.log" &&
@@ -130,22 +131,16 @@ stop phone
 
 # --- the same ACR122U behind our own driver --------------------------------------------------------------------------
 
-readers() { "$PEER_PYTHON" -c 'from smartcard.System import readers
-print("\n".join(map(str, readers())))'; }
-ours() { readers | grep 'ACR122U Tapdoor'; }
-plug() { kill -USR1 "$PCSCD_PID" && wait_for 10 ours >/dev/null; }
+OURS=$("$PEER_PYTHON" -c 'from smartcard.System import readers
+print(next(str(reader) for reader in readers() if "ACR122U Tapdoor" in str(reader)))')
+check 'our driver: pcscd lists the reader, which has not come yet, as empty' reader_is vacant "$OURS"
 phone_at "ifd:$IFD_SOCKET,after=600"
-check 'our driver: pcscd finds the reader when it is plugged in' plug
-OURS=$(ours)
+wait_event phone connected >/dev/null
 check 'our driver: escape at an empty field, by SHARE_DIRECT' "$PEER_PYTHON" "$HERE/escape.py" "$OURS" empty
-unplugged() {
-    stop phone
-    kill -USR1 "$PCSCD_PID"
-    wait_for 10 not ours
-}
-check 'our driver: a reader that is pulled out is gone' unplugged
+stop phone
+check 'our driver: a reader that is pulled out is gone' reader_is unplugged "$OURS"
 phone_at "ifd:$IFD_SOCKET,after=4,stay=3"
-check 'our driver: and is found again' plug
+check 'our driver: and is found again' reader_is vacant "$OURS"
 start scan pcsc_scan -n -t 60
 seen() { grep -A 3 'Reader [0-9]: ACS ACR122U Tapdoor' "$WORK/scan.log" | grep -q "$1"; }
 watched() { wait_for 20 seen "$1" || { cat "$WORK/scan.log" && return 1; }; }
@@ -156,17 +151,14 @@ gone() { awk '/Tapdoor/ { here = 3 } here-- > 0 && /Card inserted/ { came = 1 } 
 leaves() { wait_for 20 gone || { cat "$WORK/scan.log" && return 1; }; }
 check 'our driver: pcsc_scan sees it leave' leaves
 stop scan
-unplugged
 phone_at "ifd:$IFD_SOCKET"
-plug
-OURS=$(ours)
+reader_is present "$OURS"
 AT=$OURS
 check 'our driver: pseudo-APDUs of ACS, with a card' answers "${API[@]}" "00A4040009${CR}00" '6f.*9000'
 check 'our driver: escape with a card' "$PEER_PYTHON" "$HERE/escape.py" "$OURS" present
 check 'our driver: the lock opens, the phone there first' opens --reader 'pcsc:Tapdoor' --once
-unplugged
 phone_at "ifd:$IFD_SOCKET,after=3"
-plug
+reader_is vacant "$OURS"
 start late "$TAPDOOR" --json lock --config "$SITE/lock.toml" --reader 'pcsc:Tapdoor' --once
 check 'our driver: the lock opens, the phone arriving later' late_opens
 if [ -n "${NODE_PATH:-}" ]; then

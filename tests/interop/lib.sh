@@ -274,8 +274,8 @@ variant() {
     sed "${expressions[@]}" "$SITE/$file" >"$SITE/$name.toml"
 }
 
-# reader_is present|empty: wait for it.
-reader_is() { "$PEER_PYTHON" "$HERE/reader_state.py" "$1" "$READER" 20 >&2; }
+# reader_is present|empty|vacant|unplugged [READER]: wait for it.
+reader_is() { "$PEER_PYTHON" "$HERE/reader_state.py" "$1" "${2:-$READER}" 20 >&2; }
 
 # at_our_lock PEER OPTION... -- LOCK-OPTION...: the peer is the card at `tapdoor lock`. Afterwards TAP is the lock's last tap event,
 # STATUS the lock's exit status, and the peer's events are those of "card". CONFIG is the lock's configuration.

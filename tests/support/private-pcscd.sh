@@ -5,8 +5,8 @@
 #
 # The command finds PCSCLITE_CSOCK_NAME (the socket, for every PC/SC client), TAPDOOR_VPCD (127.0.0.1:PORT, where a card
 # connects for the first slot; the second is at PORT+1) and PCSCD_PID in its environment. Its exit status is ours.
-# With -i and -s there is a second reader, "ACS ACR122U Tapdoor", by our own driver LIBRARY for the simulated reader at SOCKET; it is
-# plugged in when its socket is there and pcscd is sent SIGUSR1.
+# With -i and -s there is a second reader, "ACS ACR122U Tapdoor", by our own driver LIBRARY for a simulated reader at SOCKET, which
+# may come and go while pcscd runs.
 # 77: skipped, because something that is needed is missing; with CI=true that is 1. -v shows pcscd's log at the end.
 set -u
 
