@@ -3,15 +3,16 @@
 CARGO ?= cargo
 CARGO_FLAGS ?=
 TEST_FLAGS ?=
+FUZZ_SECONDS ?= 10
 DEPS := scripts/install-deps
 EXAMPLES := $(basename $(notdir $(wildcard examples/*.rs)))
-SCRIPTS := scripts/install-deps .ci/run applets/build tests/interop/run $(wildcard tests/interop/*.sh tests/support/*.sh)
+SCRIPTS := scripts/install-deps .ci/run applets/build fuzz/run tests/interop/run $(wildcard tests/interop/*.sh tests/support/*.sh)
 
 # rustup's folder, for shells that have not read ~/.cargo/env yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test interop bench lint fmt docs clean
+.PHONY: help demo build test interop applets fuzz bench lint fmt docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +33,16 @@ interop: ## other people's programs against ours
 	@$(DEPS) build stack interop
 	$(CARGO) build --release $(CARGO_FLAGS) -p tapdoor-cli -p tapdoor-ifd
 	tests/interop/run
+
+applets: ## build the downloadable applets anew, and hold the committed ones against them
+	@$(DEPS) build
+	@$(DEPS) applets || echo 'applets: the committed ones are used, and not built anew'
+	applets/build --check
+
+fuzz: ## random input at every parser for a short while
+	@$(DEPS) build
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --quiet --locked cargo-fuzz
+	fuzz/run $(FUZZ_SECONDS)
 
 bench: ## measure: criterion, then tapdoor bench
 	@$(DEPS) build

@@ -37,6 +37,7 @@
 pub mod decode;
 pub mod event;
 pub mod extra;
+pub mod field;
 pub mod header;
 pub mod mask;
 pub mod read;
@@ -46,6 +47,7 @@ pub mod write;
 pub use decode::{Decoded, Decoder};
 pub use event::{Crc, Direction, Event, Layer, Mask};
 pub use extra::Extra;
+pub use field::FieldTape;
 pub use header::{Header, TapeMode};
 pub use mask::{MaskPolicy, Masker};
 pub use read::{Cut, ReadError, TapeReader};

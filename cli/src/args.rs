@@ -57,9 +57,17 @@ pub enum Command {
     Server(ServerArgs),
     /// Send APDUs, exactly these bytes
     Apdu(ApduArgs),
+    /// Run scripts: interop tests as plain text
+    Run(RunArgs),
+    /// The interactive shell
+    Shell(ShellArgs),
     /// List the readers that can be seen
     #[command(after_help = "Examples:\n  tapdoor readers\n  tapdoor readers --json")]
     Readers,
+    /// Say what stands in the way of a tap on this machine, with the cure
+    Doctor(DoctorArgs),
+    /// Say what a card or phone is
+    Probe(ProbeArgs),
     /// Decode a tape
     Show(ShowArgs),
     /// Measure
@@ -209,6 +217,130 @@ pub struct ApduArgs {
     pub apdus: Vec<String>,
 }
 
+/// In which form results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ResultForm {
+    /// A line a test, for people
+    Text,
+    /// TAP version 14
+    Tap,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor run suite:door --reader sim:\n  tapdoor run suite:iso7816 --reader pcsc: --set aid=F0544150444F4F5201 --junit phone.xml\n  tapdoor run tests/*.door --reader pcsc: --config site/lock.toml --keep-going\n  tapdoor run mine.door --check\n\nSuites that come with the program: suite:door, suite:iso7816 (`run --list` says what they are). The language is in docs/scripts.md.\nExit status: 0 all passed or skipped, 1 an expectation failed, 3 reader or card failed, 4 a script is not understood."
+)]
+pub struct RunArgs {
+    /// Scripts (.door), or suite:NAME
+    #[arg(required_unless_present = "list", value_name = "SCRIPT")]
+    pub scripts: Vec<String>,
+    /// pcsc:FRAGMENT, vpcd-listen:HOST:PORT, sim:[SWITCH,..] or tape:FILE
+    #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
+    pub reader: Option<ReaderSpec>,
+    /// lock.toml, whose keys `auth` uses
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Give a name a value; may be given several times
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
+    /// Go on after a failure, with the next test and the next script
+    #[arg(short, long)]
+    pub keep_going: bool,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = ResultForm::Text)]
+    pub form: ResultForm,
+    /// Write JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Read the scripts and run nothing
+    #[arg(long)]
+    pub check: bool,
+    /// List the suites that come with the program
+    #[arg(long)]
+    pub list: bool,
+    /// How long to wait for a card, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub wait: u64,
+    /// Record a tape; the file must not be there yet
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Put secrets on the tape
+    #[arg(long)]
+    pub show_secrets: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor shell --reader pcsc:ACR122U\n  tapdoor shell --reader sim: --config site/lock.toml\n  printf 'select aka\\nexpect sw 9000\\n' | tapdoor shell --reader sim:\n\nInside, `help` lists the commands. Lines that were typed are kept in $XDG_STATE_HOME/tapdoor/history (~/.local/state).\nIn a pipe there is no prompt, and the exit status is that of the first line that failed."
+)]
+pub struct ShellArgs {
+    /// pcsc:FRAGMENT, vpcd-listen:HOST:PORT, sim:[SWITCH,..] or tape:FILE
+    #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
+    pub reader: Option<ReaderSpec>,
+    /// lock.toml, whose keys `auth` uses
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How long to wait for a card, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub wait: u64,
+    /// In a pipe: end at the first line that fails
+    #[arg(short = 'e', long)]
+    pub stop_on_error: bool,
+}
+
+impl Command {
+    /// Puts a reader in the place of the one that was given.
+    pub fn set_reader(&mut self, reader: &ReaderSpec) {
+        match self {
+            Self::Lock(args) => args.reader.reader = reader.clone(),
+            Self::Apdu(args) => args.reader.reader = reader.clone(),
+            Self::Run(args) => args.reader = Some(reader.clone()),
+            Self::Bench(args) => args.reader = Some(reader.clone()),
+            _ => {}
+        }
+    }
+}
+
+/// `NAME=VALUE`
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    match tapdoor_workbench::script::parse::name(name) {
+        Some(_) => Ok((name.to_owned(), value.to_owned())),
+        None => Err(format!("\"{name}\" is no name: a letter, then letters, digits, - and _")),
+    }
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor doctor\n  sudo tapdoor doctor\n  tapdoor doctor --record mine.json\n  tapdoor doctor --recorded theirs.json\n\nNothing is changed by looking. As root it sees which other programs use a reader. The exit status is 1 if something stands in the way of\na tap, and 0 if there are warnings only."
+)]
+pub struct DoctorArgs {
+    /// Keep what was looked at, to mail it; the file must not be there yet
+    #[arg(long, value_name = "FILE", conflicts_with = "recorded")]
+    pub record: Option<PathBuf>,
+    /// Look at a machine that was recorded instead of this one
+    #[arg(long, value_name = "FILE")]
+    pub recorded: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor probe --reader pcsc:ACR122U\n  tapdoor probe --reader pcsc:ACR122U --record phone.tape\n  tapdoor probe --reader tape:phone.tape\n  tapdoor probe --reader sim:\n\nAsks the reader for UID and ATS, and the card by SELECT for the applications that are known; nothing on the card is changed."
+)]
+pub struct ProbeArgs {
+    #[command(flatten)]
+    pub reader: ReaderArgs,
+    /// How long to wait for a card, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub wait: u64,
+    /// Record a tape; the file must not be there yet
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Print a UID that is always the same, and what applications say of themselves; put secrets on the tape
+    #[arg(long)]
+    pub show_secrets: bool,
+}
+
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  tapdoor show today.tape\n  tapdoor show today.tape --tap 3 --layer apdu\n  tapdoor show today.tape --json"
@@ -232,10 +364,14 @@ pub enum BenchName {
     Find,
     /// APDUs per second through a reader, beside a bare SCardTransmit loop
     Link,
+    /// A tap with a download and where its time goes; then many phones and locks at once
+    Download,
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  tapdoor bench\n  tapdoor bench find --json\n  tapdoor bench link --reader pcsc:ACR122U")]
+#[command(
+    after_help = "Examples:\n  tapdoor bench\n  tapdoor bench find --json\n  tapdoor bench link --reader pcsc:ACR122U\n  tapdoor bench download --phones 20 --rounds 1"
+)]
 pub struct BenchArgs {
     /// What to measure; without it everything that needs no reader
     #[arg(value_enum)]
@@ -246,6 +382,15 @@ pub struct BenchArgs {
     /// How many of each (taps, APDUs)
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub count: u32,
+    /// Phones that wait in `bench download`
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=2000))]
+    pub phones: u16,
+    /// How often each of them is downloaded to
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// Downloads at a time: as many locks
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub at_a_time: u16,
 }
 
 #[derive(Args, Debug)]

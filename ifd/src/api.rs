@@ -185,8 +185,12 @@ pub unsafe extern "C" fn IFDHGetCapabilities(lun: Dword, tag: Dword, length: *mu
             TAG_IFD_SIMULTANEOUS_ACCESS => vec![READERS],
             TAG_IFD_THREAD_SAFE | TAG_IFD_SLOTS_NUMBER => vec![1],
             TAG_IFD_SLOT_THREAD_SAFE | TAG_IFD_POLLING_THREAD_KILLABLE => vec![0],
-            TAG_IFD_POLLING_THREAD_WITH_TIMEOUT => ((wait_for_event as extern "C" fn(Dword, c_int) -> ResponseCode) as usize).to_ne_bytes().into(),
-            TAG_IFD_STOP_POLLING_THREAD => ((stop_waiting as extern "C" fn(Dword) -> ResponseCode) as usize).to_ne_bytes().into(),
+            TAG_IFD_POLLING_THREAD_WITH_TIMEOUT => ((wait_for_event as extern "C" fn(Dword, c_int) -> ResponseCode) as usize)
+                .to_ne_bytes()
+                .into(),
+            TAG_IFD_STOP_POLLING_THREAD => ((stop_waiting as extern "C" fn(Dword) -> ResponseCode) as usize)
+                .to_ne_bytes()
+                .into(),
             SCARD_ATTR_VENDOR_NAME => b"ACS".into(),
             SCARD_ATTR_VENDOR_IFD_TYPE => b"ACR122U PICC Interface".into(),
             SCARD_ATTR_VENDOR_IFD_VERSION => 0x0207_0000_u32.to_ne_bytes().into(),
@@ -213,9 +217,20 @@ pub unsafe extern "C" fn IFDHSetCapabilities(_lun: Dword, tag: Dword, _length: D
 
 /// The protocol: a contactless card is shown as T=1, and nothing is negotiated.
 #[unsafe(no_mangle)]
-pub extern "C" fn IFDHSetProtocolParameters(_lun: Dword, protocol: Dword, _flags: c_uchar, _pts1: c_uchar, _pts2: c_uchar, _pts3: c_uchar) -> ResponseCode {
+pub extern "C" fn IFDHSetProtocolParameters(
+    _lun: Dword,
+    protocol: Dword,
+    _flags: c_uchar,
+    _pts1: c_uchar,
+    _pts2: c_uchar,
+    _pts3: c_uchar,
+) -> ResponseCode {
     // SCARD_PROTOCOL_T0 and SCARD_PROTOCOL_T1.
-    if matches!(protocol, 1 | 2) { IFD_SUCCESS } else { IFD_PROTOCOL_NOT_SUPPORTED }
+    if matches!(protocol, 1 | 2) {
+        IFD_SUCCESS
+    } else {
+        IFD_PROTOCOL_NOT_SUPPORTED
+    }
 }
 
 /// Powers the card up or down, or resets it.

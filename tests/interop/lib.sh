@@ -202,7 +202,12 @@ wait_for() {
 }
 
 # events NAME EVENT: how many lines of that event the child has printed.
-events() { grep -Ec "\"event\"[[:space:]]*:[[:space:]]*\"$2\"" "$WORK/$1.log" 2>/dev/null || true; }
+events() {
+    local count
+    count=$(grep -Ec "\"event\"[[:space:]]*:[[:space:]]*\"$2\"" "$WORK/$1.log" 2>/dev/null)
+    # The log of a child that is only just starting may not be there.
+    echo "${count:-0}"
+}
 
 # wait_event NAME EVENT [COUNT] [SECONDS]: until the child has printed COUNT of them; prints the COUNT-th.
 wait_event() {

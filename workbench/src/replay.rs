@@ -41,6 +41,7 @@ pub enum ReplayError {
 #[derive(Debug)]
 pub struct TapeSource {
     name: String,
+    atr: Option<Vec<u8>>,
     taps: Vec<Answers>,
     next: usize,
 }
@@ -54,7 +55,9 @@ impl TapeSource {
         let read = |source| ReplayError::Read { path: path.into(), source };
         let file = File::open(path).map_err(|source| ReplayError::Io { path: path.into(), source })?;
         let mut taps: Vec<(Option<u64>, Answers)> = Vec::new();
-        for event in TapeReader::new(BufReader::new(file)).map_err(read)? {
+        let reader = TapeReader::new(BufReader::new(file)).map_err(read)?;
+        let atr = reader.header().atr.clone();
+        for event in reader {
             let event = event.map_err(read)?;
             let (Layer::Apdu, Some(Direction::In), Some(data)) = (event.layer, event.dir, event.data) else {
                 continue;
@@ -69,6 +72,7 @@ impl TapeSource {
         }
         Ok(Self {
             name: path.display().to_string(),
+            atr,
             taps: taps.into_iter().map(|(_, answers)| answers).collect(),
             next: 0,
         })
@@ -115,7 +119,7 @@ impl CardSource for TapeSource {
             link: Box::new(TapeLink {
                 answers: answers.into_iter(),
             }),
-            atr: None,
+            atr: self.atr.clone(),
             protocol: Protocol::T1,
             hold: Hold::Exclusive,
         })

@@ -1,5 +1,7 @@
 //! `tapdoor bench`.
 
+mod download;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 use tapdoor_link::stop::Stop;
@@ -41,6 +43,9 @@ pub fn run(args: &BenchArgs, out: &mut Out, stop: &Stop) -> Outcome {
     }
     if args.name == Some(BenchName::Link) || (all && args.reader.is_some()) {
         link(args, out, stop)?;
+    }
+    if all || args.name == Some(BenchName::Download) {
+        return download::run(args, out);
     }
     Ok(DONE)
 }

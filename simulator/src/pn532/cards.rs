@@ -70,9 +70,19 @@ pub(super) struct Target {
 
 #[derive(Clone, Debug)]
 enum Found {
-    A { card: Card, ats: Option<Vec<u8>> },
-    B { atqb: [u8; 12], attrib_res: Vec<u8> },
-    Felica { nfcid2: [u8; 8], pad: [u8; 8], system_code: Option<[u8; 2]> },
+    A {
+        card: Card,
+        ats: Option<Vec<u8>>,
+    },
+    B {
+        atqb: [u8; 12],
+        attrib_res: Vec<u8>,
+    },
+    Felica {
+        nfcid2: [u8; 8],
+        pad: [u8; 8],
+        system_code: Option<[u8; 2]>,
+    },
 }
 
 impl Found {
@@ -353,9 +363,11 @@ impl<L: FieldLink> Pn532<L> {
         self.link.exchange(&frame, &expect, &mut self.rx).ok()?;
         let (nfcid2, pad, system_code) = match self.rx.data[..] {
             [18, 0x01, ref rest @ ..] if rest.len() == 16 => (rest[..8].try_into().ok()?, rest[8..].try_into().ok()?, None),
-            [20, 0x01, ref rest @ ..] if rest.len() == 18 => {
-                (rest[..8].try_into().ok()?, rest[8..16].try_into().ok()?, Some(rest[16..].try_into().ok()?))
-            }
+            [20, 0x01, ref rest @ ..] if rest.len() == 18 => (
+                rest[..8].try_into().ok()?,
+                rest[8..16].try_into().ok()?,
+                Some(rest[16..].try_into().ok()?),
+            ),
             _ => return None,
         };
         let kind = Kind::Plain {
@@ -364,7 +376,11 @@ impl<L: FieldLink> Pn532<L> {
         };
         Some(Target {
             kind,
-            modulation: if rate == BitRate::Kbps212 { Modulation::Felica212 } else { Modulation::Felica424 },
+            modulation: if rate == BitRate::Kbps212 {
+                Modulation::Felica212
+            } else {
+                Modulation::Felica424
+            },
             card: None,
             found: Found::Felica { nfcid2, pad, system_code },
             gathered: Vec::new(),
@@ -411,7 +427,9 @@ impl<L: FieldLink> Pn532<L> {
             return Err(ErrorCode::BufferSize);
         }
         let place = self.wake(number)?;
-        let Some(target) = &mut self.targets[place] else { return Err(ErrorCode::Context) };
+        let Some(target) = &mut self.targets[place] else {
+            return Err(ErrorCode::Context);
+        };
         let response = match &mut target.kind {
             Kind::IsoDep(pcd) => {
                 if data.is_empty() && !more && !target.left.is_empty() {
@@ -531,16 +549,25 @@ impl<L: FieldLink> Pn532<L> {
     /// Rates by PPS, for a card that knows them (7.3.7). Only right after activation.
     pub(super) fn change_rates(&mut self, number: u8, initiator: u8, target: u8) -> Result<(), ErrorCode> {
         // A PN532 has no 848 kbit/s.
-        let rate = |code: u8| BitRate::from_divisor_code(code).filter(|rate| *rate <= BitRate::Kbps424).ok_or(ErrorCode::Parameter);
+        let rate = |code: u8| {
+            BitRate::from_divisor_code(code)
+                .filter(|rate| *rate <= BitRate::Kbps424)
+                .ok_or(ErrorCode::Parameter)
+        };
         let (send, receive) = (rate(initiator)?, rate(target)?);
         let place = self.wake(number)?;
-        let Some(Target { kind: Kind::IsoDep(pcd), .. }) = &mut self.targets[place] else {
+        let Some(Target {
+            kind: Kind::IsoDep(pcd), ..
+        }) = &mut self.targets[place]
+        else {
             return Err(ErrorCode::Context);
         };
         let pps = Pps { cid: 0, send, receive }.encode();
         let frame = Frame::new(Technology::A, &pps);
         let expect = Expect::like(&frame, time::FWT_ACTIVATION + time::DELTA_FWT);
-        self.link.exchange(&frame, &expect, &mut self.rx).map_err(|error| error_code(&error))?;
+        self.link
+            .exchange(&frame, &expect, &mut self.rx)
+            .map_err(|error| error_code(&error))?;
         if self.rx.data != [0xD0] {
             return Err(ErrorCode::Protocol);
         }
@@ -554,7 +581,9 @@ impl<L: FieldLink> Pn532<L> {
     pub(super) fn attention(&mut self) -> Result<(), ErrorCode> {
         let place = self.active.ok_or(ErrorCode::Context)?;
         match &mut self.targets[place] {
-            Some(Target { kind: Kind::IsoDep(pcd), .. }) => match converse(&mut self.link, &mut pcd.presence_check(), &mut self.rx) {
+            Some(Target {
+                kind: Kind::IsoDep(pcd), ..
+            }) => match converse(&mut self.link, &mut pcd.presence_check(), &mut self.rx) {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(error)) => Err(dep_error(&error)),
                 Err(error) => Err(error_code(&error)),
@@ -590,8 +619,12 @@ fn dep_error(error: &DepError) -> ErrorCode {
     use tapdoor_protocol::rf::frame::RfError;
     match error {
         DepError::Lost { error: RfError::Crc, .. } => ErrorCode::Crc,
-        DepError::Lost { error: RfError::Parity, .. } => ErrorCode::Parity,
-        DepError::Lost { error: RfError::Framing, .. } => ErrorCode::Framing,
+        DepError::Lost {
+            error: RfError::Parity, ..
+        } => ErrorCode::Parity,
+        DepError::Lost {
+            error: RfError::Framing, ..
+        } => ErrorCode::Framing,
         DepError::Lost {
             error: RfError::Overflow, ..
         }

@@ -115,7 +115,9 @@ impl<L: FieldLink> Pn532<L> {
     pub fn command(&mut self, content: &[u8], answer: &mut Vec<u8>) -> Outcome {
         answer.clear();
         self.abort();
-        let Ok(command) = Command::parse(content) else { return Outcome::Syntax };
+        let Ok(command) = Command::parse(content) else {
+            return Outcome::Syntax;
+        };
         self.run(&command, answer)
     }
 
@@ -153,7 +155,12 @@ impl<L: FieldLink> Pn532<L> {
             }
             Command::GetGeneralStatus => self.general_status(answer),
             Command::ReadRegister { addresses } => {
-                let values: Vec<u8> = addresses.as_chunks().0.iter().map(|a| self.registers.read(u16::from_be_bytes(*a))).collect();
+                let values: Vec<u8> = addresses
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|a| self.registers.read(u16::from_be_bytes(*a)))
+                    .collect();
                 Answer::Registers(&values).encode(answer);
             }
             Command::WriteRegister { writes } => {

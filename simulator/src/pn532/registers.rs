@@ -201,7 +201,10 @@ mod tests {
     #[test]
     fn bits_of_frames() {
         let mut registers = Registers::new();
-        assert_eq!((registers.last_bits(), registers.first_bit(), registers.parity_by_host()), (8, 0, false));
+        assert_eq!(
+            (registers.last_bits(), registers.first_bit(), registers.parity_by_host()),
+            (8, 0, false)
+        );
         registers.write(address::BIT_FRAMING, 0x57);
         assert_eq!((registers.last_bits(), registers.first_bit()), (7, 5));
         registers.received(8);

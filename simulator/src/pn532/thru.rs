@@ -19,7 +19,9 @@ impl<L: FieldLink> Pn532<L> {
             return Err(ErrorCode::BufferSize);
         }
         let (out, into) = (self.registers.sending(), self.registers.receiving());
-        let (Some(technology), Some(rate)) = (out.technology, out.rate) else { return Err(ErrorCode::NotAllowed) };
+        let (Some(technology), Some(rate)) = (out.technology, out.rate) else {
+            return Err(ErrorCode::NotAllowed);
+        };
         if !self.field || data.is_empty() {
             return Err(ErrorCode::Timeout);
         }

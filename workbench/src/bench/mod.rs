@@ -1,6 +1,7 @@
 //! Measurements: `tapdoor bench`. Peers and limits are measured in the same run and compared as ratios.
 
 mod bare_pcsc;
+pub mod download;
 pub mod link;
 pub mod tap;
 
@@ -50,6 +51,18 @@ pub enum BenchError {
     /// A tap did not open, so its time says nothing.
     #[error("a tap that is measured did not open: {0}")]
     Tap(String),
+    /// The site.
+    #[error(transparent)]
+    Init(#[from] crate::init::InitError),
+    /// The way to the server.
+    #[error(transparent)]
+    Agent(#[from] tapdoor_agent::AgentError),
+    /// The server's administration.
+    #[error("the server that is measured: {0}")]
+    Api(#[from] crate::api::ApiError),
+    /// The server process, or what it did.
+    #[error("the server that is measured: {0}")]
+    Server(String),
     /// The tape.
     #[error(transparent)]
     Tape(#[from] tapdoor_captures::CreateError),

@@ -56,8 +56,12 @@ impl FromStr for ServeSpec {
         for option in parts {
             match option.split_once('=').unwrap_or((option, "")) {
                 ("as", "acr122u") if kind == "vpcd" => is_acr122u = true,
-                ("after", time) if has_field => carry.after = seconds(time).ok_or_else(|| wrong(format!("`{option}`: write seconds, such as after=1.5")))?,
-                ("stay", time) if has_field => carry.stay = Some(seconds(time).ok_or_else(|| wrong(format!("`{option}`: write seconds, such as stay=2")))?),
+                ("after", time) if has_field => {
+                    carry.after = seconds(time).ok_or_else(|| wrong(format!("`{option}`: write seconds, such as after=1.5")))?
+                }
+                ("stay", time) if has_field => {
+                    carry.stay = Some(seconds(time).ok_or_else(|| wrong(format!("`{option}`: write seconds, such as stay=2")))?)
+                }
                 _ => {
                     let known = match kind {
                         "vpcd" => "as=acr122u",
@@ -98,7 +102,9 @@ impl FromStr for ServeSpec {
 
 fn seconds(text: &str) -> Option<Duration> {
     let seconds: f64 = text.parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok().filter(|time| *time <= Duration::from_secs(86_400))
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|time| *time <= Duration::from_secs(86_400))
 }
 
 impl fmt::Display for ServeSpec {
