@@ -11,6 +11,7 @@ use tapdoor_chip::ChipEvent;
 use tapdoor_hce_card::serve::vpcd::ServeEvent;
 use tapdoor_hce_card::{Phone, PhoneConfig};
 use tapdoor_link::stop::Stop;
+use tapdoor_protocol::aliro::ReaderStatus;
 use tapdoor_protocol::door::Event;
 use tapdoor_protocol::door::Verdict;
 use tapdoor_workbench::serve::{Place, ServeSpec};
@@ -108,6 +109,22 @@ fn chip_event(event: &ChipEvent) -> Line {
         Event::Authenticated { lock, clock } => (
             json!({"event": "authenticated", "aid": event.aid.to_string(), "lock": lock.to_string(), "clock": (clock != 0).then_some(clock)}),
             format!("lock {lock} proved itself"),
+        ),
+        Event::AliroReader { reader, fast } => {
+            let (group, sub) = reader.split_at(16);
+            let phase = if fast { "fast" } else { "standard" };
+            (
+                json!({"event": "authenticated", "aid": event.aid.to_string(), "reader-group": hex::encode(group), "reader-sub": hex::encode(sub), "phase": phase}),
+                format!(
+                    "reader {} of group {} proved itself ({phase})",
+                    hex::encode(sub),
+                    hex::encode(group)
+                ),
+            )
+        }
+        Event::ReaderStatus(status) => (
+            json!({"event": "reader-status", "status": format!("{status:04x}"), "meaning": ReaderStatus(status).meaning()}),
+            format!("reader status {}", ReaderStatus(status)),
         ),
         Event::Downloading => (
             json!({"event": "downloading", "aid": event.aid.to_string()}),
