@@ -109,7 +109,9 @@ reader_is empty
 start late "$TAPDOOR" --json lock --config "$SITE/lock.toml" --reader "pcsc:$READER" --once
 wait_event late ready >/dev/null
 acr122u
-late_opens() { join late 30 && has "$(last late tap)" verdict=open reason=null; }
+join late 30 # not in a check: only this shell can wait for its child
+STATUS=$?
+late_opens() { cat "$WORK/late.err" && [ "$STATUS" = 0 ] && has "$(last late tap)" verdict=open reason=null; }
 check 'the lock opens at the ACR122U behind vpcd, the phone arriving later' late_opens
 acr122u --retap
 check 'the lock opens three times for a phone that taps again' opens --reader "pcsc:$READER" --count 3
@@ -121,7 +123,7 @@ if NODE_PATH=$(node_modules_with_nfc_pcsc); then
         cat "$WORK/node.log"
         has "$(last node reader)" class=ACR122Reader && has "$(last node card)" type=TAG_ISO_14443_4 &&
             grep -Eq '"data":"6f[0-9a-f]*"' "$WORK/node.log" && grep -Eq '"event":"uid","data":"08[0-9a-f]{6}9000"' "$WORK/node.log" &&
-            [ -n "$(last node buzzer)" ]
+            { [ "$1" != Tapdoor ] || [ -n "$(last node buzzer)" ]; }
     }
     check 'npm nfc-pcsc: an ACR122 behind vpcd, and an application on it' nfc_pcsc 'PICC Interface'
 else
@@ -160,6 +162,8 @@ check 'our driver: the lock opens, the phone there first' opens --reader 'pcsc:T
 phone_at "ifd:$IFD_SOCKET,after=3"
 reader_is vacant "$OURS"
 start late "$TAPDOOR" --json lock --config "$SITE/lock.toml" --reader 'pcsc:Tapdoor' --once
+join late 30
+STATUS=$?
 check 'our driver: the lock opens, the phone arriving later' late_opens
 if [ -n "${NODE_PATH:-}" ]; then
     check 'our driver: npm nfc-pcsc' nfc_pcsc Tapdoor

@@ -312,7 +312,9 @@ impl<C: Card> RadioCard<C> {
     /// A phone that leaves does so when its answer has been fetched: when what comes next is no question about the answer, but another
     /// command or a look whether it is still there. It still says good-bye.
     fn leaves_before(&self, frame: &Received<'_>) -> bool {
-        let (true, Ok(frame), Some(dep)) = (self.leaving, frame, &self.dep) else { return false };
+        let (true, Ok(frame), Some(dep)) = (self.leaving, frame, &self.dep) else {
+            return false;
+        };
         let number = dep.block().first().map_or(0, |pcb| pcb & 1);
         match Block::parse(frame.data).map(|block| block.kind) {
             Ok(Kind::Nak { number: asked }) => asked != number,

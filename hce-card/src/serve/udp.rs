@@ -81,7 +81,9 @@ impl UdpCard {
                 }
                 Err(e) => return Err(listen(e)),
             };
-            let Some(message) = Message::parse(&buffer[..length.min(MAX_DATAGRAM)]) else { continue };
+            let Some(message) = Message::parse(&buffer[..length.min(MAX_DATAGRAM)]) else {
+                continue;
+            };
             if peer.is_none_or(|(address, _)| address != from) {
                 if peer.is_some() {
                     card.field(false, now(begun));
@@ -180,7 +182,18 @@ mod tests {
             data: vec![6, 0],
         };
         assert_eq!(Message::parse(b"424F 0600"), Some(wanted));
-        let nonsense: [&[u8]; 10] = [b"", b"106A", b"106A ", b"106A 2", b"106A zz", b"107A 26", b"106C 26", b"\xff\xfe", b"1 26", "äöü 26".as_bytes()];
+        let nonsense: [&[u8]; 10] = [
+            b"",
+            b"106A",
+            b"106A ",
+            b"106A 2",
+            b"106A zz",
+            b"107A 26",
+            b"106C 26",
+            b"\xff\xfe",
+            b"1 26",
+            "äöü 26".as_bytes(),
+        ];
         for nonsense in nonsense {
             assert_eq!(Message::parse(nonsense), None);
         }

@@ -155,7 +155,11 @@ impl<L: FieldLink> Acr122u<L> {
             Pseudo::Timeout | Pseudo::Buzzer => (&[], sw::OK),
             Pseudo::Uid { le } | Pseudo::Ats { le } => {
                 let Some(card) = &self.card else { return sw::FAILED.to_vec() };
-                let data = if matches!(pseudo, Pseudo::Uid { .. }) { card.uid() } else { card.ats() };
+                let data = if matches!(pseudo, Pseudo::Uid { .. }) {
+                    card.uid()
+                } else {
+                    card.ats()
+                };
                 match (data.len(), usize::from(le)) {
                     (0, _) => (&[], sw::NOT_SUPPORTED),
                     (length, le) if le != 0 && le < length => (&[], [0x6C, u8::try_from(length).unwrap_or(0)]),
@@ -169,12 +173,18 @@ impl<L: FieldLink> Acr122u<L> {
     }
 
     fn parameter(&self) -> Vec<u8> {
-        if self.quirks.bare_parameter { vec![self.picc] } else { vec![0x90, self.picc] }
+        if self.quirks.bare_parameter {
+            vec![self.picc]
+        } else {
+            vec![0x90, self.picc]
+        }
     }
 
     /// Direct transmit: a command for the chip.
     fn direct(&mut self, content: &[u8]) -> Vec<u8> {
-        let [0xD4, command @ ..] = content else { return sw::CHIP_REFUSED.to_vec() };
+        let [0xD4, command @ ..] = content else {
+            return sw::CHIP_REFUSED.to_vec();
+        };
         let mut answer = Vec::new();
         match self.ask_chip(command, &mut answer) {
             Outcome::Answered => {

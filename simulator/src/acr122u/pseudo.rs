@@ -76,7 +76,10 @@ mod tests {
         assert_eq!(Pseudo::parse(&[0xFF, 0xCA, 1, 0, 4]), Some(Pseudo::Ats { le: 4 }));
         assert_eq!(Pseudo::parse(&[0xFF, 0, 0, 0, 2, 0xD4, 0x02]), Some(Pseudo::Direct(&[0xD4, 0x02])));
         assert_eq!(Pseudo::parse(&[0xFF, 0, 0, 0, 3, 0xD4, 0x02]), Some(Pseudo::WrongLength));
-        assert_eq!(Pseudo::parse(&[0xFF, 0, 0x40, 0xD0, 4, 5, 5, 2, 1]), Some(Pseudo::Led { control: 0xD0 }));
+        assert_eq!(
+            Pseudo::parse(&[0xFF, 0, 0x40, 0xD0, 4, 5, 5, 2, 1]),
+            Some(Pseudo::Led { control: 0xD0 })
+        );
         assert_eq!(Pseudo::parse(&[0xFF, 0, 0x48, 0, 0]), Some(Pseudo::Firmware));
         assert_eq!(Pseudo::parse(&[0xFF, 0, 0x50, 0, 0]), Some(Pseudo::GetParameter));
         assert_eq!(Pseudo::parse(&[0xFF, 0, 0x51, 0x7F, 0]), Some(Pseudo::SetParameter(0x7F)));

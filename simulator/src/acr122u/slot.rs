@@ -159,7 +159,11 @@ impl<L: FieldLink> Acr122u<L> {
             test: 0x06,
             parameters: &[],
         });
-        match self.card.as_ref().map(|card| card.ats.is_empty() && card.modulation != Modulation::B106) {
+        match self
+            .card
+            .as_ref()
+            .map(|card| card.ats.is_empty() && card.modulation != Modulation::B106)
+        {
             // Cards without ISO-DEP are found again instead.
             Some(true) => {
                 self.field(false);
@@ -228,7 +232,10 @@ mod tests {
             Modulation::A106,
         );
         // A storage card, as every PC/SC reader shows it.
-        assert_eq!(card.atr[..13], [0x3B, 0x8F, 0x80, 0x01, 0x80, 0x4F, 0x0C, 0xA0, 0x00, 0x00, 0x03, 0x06, 0x03]);
+        assert_eq!(
+            card.atr[..13],
+            [0x3B, 0x8F, 0x80, 0x01, 0x80, 0x4F, 0x0C, 0xA0, 0x00, 0x00, 0x03, 0x06, 0x03]
+        );
         assert_eq!(card.atr.len(), 20);
         assert_eq!(card.atr[1..].iter().fold(0, |a, b| a ^ b), 0);
     }
