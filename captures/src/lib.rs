@@ -35,14 +35,18 @@
 //! ```
 
 pub mod decode;
+pub mod diff;
 pub mod event;
+pub mod export;
 pub mod extra;
 pub mod header;
 pub mod import;
 pub mod mask;
 pub mod read;
+pub mod redact;
 pub mod rf;
 pub mod show;
+pub mod volatile;
 pub mod write;
 
 pub use decode::{Decoded, Decoder};

@@ -42,7 +42,27 @@ pub fn run(args: &BenchArgs, out: &mut Out, stop: &Stop) -> Outcome {
     if args.name == Some(BenchName::Link) || (all && args.reader.is_some()) {
         link(args, out, stop)?;
     }
+    if all || args.name == Some(BenchName::Decode) {
+        decode(out)?;
+    }
     Ok(DONE)
+}
+
+fn decode(out: &mut Out) -> Result<(), Failure> {
+    let folder = tempfile_here()?;
+    let cost = bench::decode::measure(folder.path(), 1_000_000)?;
+    out.event(&event("decode", &cost), || {
+        let beside = match (cost.tshark_seconds, cost.ratio) {
+            (Some(theirs), Some(ratio)) => format!("; tshark {theirs:.1} s: {ratio:.1} times as long, at least {} wanted", bench::decode::LIMIT),
+            _ => "; tshark is not here to compare with".to_owned(),
+        };
+        format!("{} frames of pcapng shown in {:.2} s, {:.0} a second{beside}", cost.frames, cost.seconds, cost.per_second)
+    })?;
+    if let Some(ratio) = cost.ratio {
+        let limit = json!({"event": "limit", "name": "decode", "what": "tshark's time by ours", "value": ratio, "limit": bench::decode::LIMIT, "ratio": ratio / bench::decode::LIMIT});
+        out.json(&limit)?;
+    }
+    Ok(())
 }
 
 fn tap(args: &BenchArgs, out: &mut Out) -> Result<(), Failure> {

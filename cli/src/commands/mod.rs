@@ -2,13 +2,16 @@
 
 pub mod apdu;
 pub mod bench;
+pub mod convert;
 pub mod demo;
+pub mod diff;
 pub mod init;
 pub mod input;
 pub mod lock;
 pub mod meta;
 pub mod phone;
 pub mod readers;
+pub mod redact;
 pub mod server;
 pub mod show;
 

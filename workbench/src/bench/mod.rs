@@ -1,6 +1,7 @@
 //! Measurements: `tapdoor bench`. Peers and limits are measured in the same run and compared as ratios.
 
 mod bare_pcsc;
+pub mod decode;
 pub mod link;
 pub mod tap;
 
@@ -53,6 +54,9 @@ pub enum BenchError {
     /// The tape.
     #[error(transparent)]
     Tape(#[from] tapdoor_captures::CreateError),
+    /// A capture that cannot be written or decoded.
+    #[error("decoding: {0}")]
+    Decode(String),
     /// Configuration.
     #[error(transparent)]
     Config(#[from] tapdoor_config::ConfigError),
