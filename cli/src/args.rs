@@ -500,6 +500,10 @@ pub enum BenchName {
     Verify,
     /// Steps of a script per second
     Script,
+    /// How long a tap is on the air, by simulated time, and its bytes each way
+    Radio,
+    /// The fault table: every fault at every frame of a tap, and what came of it
+    Faults,
     /// A tap with a download and where its time goes; then many phones and locks at once
     Download,
     /// A million frames of pcapng decoded, beside tshark
@@ -508,7 +512,7 @@ pub enum BenchName {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tapdoor bench\n  tapdoor bench find --json\n  tapdoor bench link --reader pcsc:ACR122U\n  tapdoor bench download --phones 20 --rounds 1"
+    after_help = "Examples:\n  tapdoor bench\n  tapdoor bench find --json\n  tapdoor bench link --reader pcsc:ACR122U\n  tapdoor bench radio --tapes frames/\n  tapdoor bench faults --json\n  tapdoor bench download --phones 20 --rounds 1"
 )]
 pub struct BenchArgs {
     /// What to measure; without it everything that needs no reader
@@ -517,6 +521,9 @@ pub struct BenchArgs {
     /// The reader of `bench link`
     #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
     pub reader: Option<ReaderSpec>,
+    /// The folder of `bench radio`, for the frames of each tap as METHOD-RATE.tape
+    #[arg(long, value_name = "DIR")]
+    pub tapes: Option<PathBuf>,
     /// How many of each (taps, APDUs)
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub count: u32,

@@ -18,6 +18,7 @@
 //! | [`probe`] | what a card or phone is |
 //! | [`demo`] | the whole story in one process |
 //! | [`mod@bench`] | measurements |
+//! | [`radio`] | taps through a simulated field: time on air, and the fault table |
 
 pub mod api;
 pub mod bench;
@@ -29,6 +30,7 @@ pub mod names;
 pub mod open;
 pub mod probe;
 pub mod recorded;
+pub mod radio;
 pub mod replay;
 pub mod script;
 pub mod serve;
