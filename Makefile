@@ -31,7 +31,7 @@ test: ## all of cargo's tests, a real PC/SC stack included
 
 interop: ## other people's programs against ours
 	@$(DEPS) build stack interop
-	$(CARGO) build --release $(CARGO_FLAGS) --bin tapdoor
+	$(CARGO) build --release $(CARGO_FLAGS) -p tapdoor-cli -p tapdoor-ifd
 	tests/interop/run
 
 applets: ## build the downloadable applets anew, and hold the committed ones against them

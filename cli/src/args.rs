@@ -68,8 +68,12 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Say what a card or phone is
     Probe(ProbeArgs),
-    /// Decode a tape
+    /// Decode a tape, or another program's trace or log
     Show(ShowArgs),
+    /// Recompute a recorded tap's cryptography, and have today's lock judge it
+    Verify(VerifyArgs),
+    /// Play one side of a tape against a live other side
+    Replay(ReplayArgs),
     /// Measure
     Bench(BenchArgs),
     /// Print completions for a shell
@@ -143,7 +147,7 @@ pub struct LockArgs {
     /// What the exit status asks for
     #[arg(long, value_enum, default_value_t = Expect::Open)]
     pub expect: Expect,
-    /// Try only these methods, in this order (instead of lock.toml's): challenge-response, aka, usim
+    /// Try only these methods, in this order (instead of lock.toml's): challenge-response, aka, aliro, usim
     #[arg(long, value_name = "METHOD", value_delimiter = ',')]
     pub method: Vec<String>,
     /// The application management server, instead of lock.toml's: asked when a phone lacks its application
@@ -165,7 +169,7 @@ pub struct LockArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963\n  tapdoor phone --config site/phone.toml --serve tcp-listen:127.0.0.1:35970\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --lab wrong-key\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --server https://127.0.0.1:8443\n\nLaboratory switches: missing[=challenge-response|aka|identity|AID], wrong-key, slow=MILLISECONDS,\nsilent[=N] (from the Nth APDU of a tap on), tear[=N] (gone at the Nth APDU), answer=HEX."
+    after_help = "Examples:\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963\n  tapdoor phone --config site/phone.toml --serve tcp-listen:127.0.0.1:35970\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --lab wrong-key\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --server https://127.0.0.1:8443\n\nLaboratory switches: missing[=challenge-response|aka|aliro|identity|AID], wrong-key, slow=MILLISECONDS,\nsilent[=N] (from the Nth APDU of a tap on), tear[=N] (gone at the Nth APDU), answer=HEX."
 )]
 pub struct PhoneArgs {
     /// phone.toml
@@ -299,6 +303,7 @@ impl Command {
             Self::Apdu(args) => args.reader.reader = reader.clone(),
             Self::Run(args) => args.reader = Some(reader.clone()),
             Self::Bench(args) => args.reader = Some(reader.clone()),
+            Self::Replay(args) => args.reader = Some(reader.clone()),
             _ => {}
         }
     }
@@ -346,17 +351,80 @@ pub struct ProbeArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tapdoor show today.tape\n  tapdoor show today.tape --tap 3 --layer apdu\n  tapdoor show today.tape --json"
+    after_help = "Examples:\n  tapdoor show today.tape\n  tapdoor show today.tape --tap 3 --layer apdu\n  tapdoor show sniff.pcapng --plain | grep SELECT\n  tapdoor show gp.log --json\n\nReads tapes, and the traces and logs of other programs: see tapdoor convert --help."
 )]
 pub struct ShowArgs {
-    /// The tape; - is standard input
+    /// The tape, trace or log; - is standard input
     pub file: PathBuf,
+    /// One line an event, without colour and fields: the quick form
+    #[arg(long)]
+    pub plain: bool,
+    /// The file's format, if its content does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub from: Option<String>,
     /// This tap only
     #[arg(long, value_name = "N")]
     pub tap: Option<u64>,
     /// This layer only: apdu, chip, lock, note, ...
     #[arg(long, value_name = "L")]
     pub layer: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor verify today.tape --config site/lock.toml\n  tapdoor verify today.tape --config site/lock.toml --tap 3 -v\n  tapdoor lock --config site/lock.toml --reader pcsc: --record full.tape --show-secrets   (a tape without masks)\n\nWith the keys of lock.toml every challenge, token, AUTN, RES and session key is recomputed, and today's lock is run over the\nrecorded answers. What a masked tape cannot prove is said.\nExit status: 0 same decisions and right values, 1 not, 4 the tape is not understood."
+)]
+pub struct VerifyArgs {
+    /// The tape
+    pub file: PathBuf,
+    /// lock.toml, of the lock that recorded it
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// This tap only
+    #[arg(long, value_name = "N")]
+    pub tap: Option<u64>,
+    /// Print identities whole
+    #[arg(long)]
+    pub show_secrets: bool,
+}
+
+/// Which side of a tape is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Side {
+    /// The recorded card answers a live lock
+    Card,
+    /// The recorded lock's commands go to a live card
+    Lock,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor replay today.tape --as card --config site/lock.toml             today's lock in this process\n  tapdoor replay today.tape --as card --config site/lock.toml --serve vpcd:127.0.0.1:35963\n  tapdoor replay today.tape --as card --strict --serve tcp-listen:127.0.0.1:0\n  tapdoor replay today.tape --as lock --reader pcsc: --config site/lock.toml\n  tapdoor replay today.tape --as lock --reader pcsc:\n\nWith --config the answers (as card) and the challenges (as lock) are made anew: same decisions, not same bytes.\nExit status: 0 as recorded, 1 differences, 3 reader or card failed, 4 the tape is not understood."
+)]
+pub struct ReplayArgs {
+    /// The tape
+    pub file: PathBuf,
+    /// Which side is played
+    #[arg(long = "as", value_enum, value_name = "SIDE")]
+    pub side: Side,
+    /// lock.toml, with whose keys values are made anew
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// As card: where it is shown, vpcd:HOST:PORT or tcp-listen:HOST:PORT; without it to a lock in this process
+    #[arg(long, value_name = "SERVE")]
+    pub serve: Option<String>,
+    /// As lock: where the card is
+    #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
+    pub reader: Option<ReaderSpec>,
+    /// As card: take only the very commands of the tape
+    #[arg(long)]
+    pub strict: bool,
+    /// This tap only
+    #[arg(long, value_name = "N")]
+    pub tap: Option<u64>,
+    /// As lock: how long to wait for a card, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub wait: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -367,6 +435,10 @@ pub enum BenchName {
     Find,
     /// APDUs per second through a reader, beside a bare SCardTransmit loop
     Link,
+    /// Recorded taps verified per second
+    Verify,
+    /// Steps of a script per second
+    Script,
     /// A tap with a download and where its time goes; then many phones and locks at once
     Download,
 }

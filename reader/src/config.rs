@@ -1,5 +1,7 @@
 //! lock.toml: which lock this is, which methods it runs, which phones may open it.
 
+mod aliro;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use tapdoor_config::{ConfigError, Field, File, Spanned};
 use tapdoor_link::Mode;
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::aka::Algorithm;
+use tapdoor_protocol::aliro::ReaderIdentifier;
 use tapdoor_protocol::door::REQUIRE_USER;
 use tapdoor_protocol::ids::{Iccid, Imsi, LockId, Mac, Msisdn};
 use tapdoor_protocol::rf::frame::{BitRate, Technology};
@@ -29,14 +32,17 @@ pub enum Method {
     Aka,
     /// AKA profile U: a test USIM. A laboratory switch.
     Usim,
+    /// Aliro 1.0.
+    Aliro,
 }
 
 impl Method {
     /// The words of the configuration and of `lock --method`.
-    pub const WORDS: [(&'static str, Self); 3] = [
+    pub const WORDS: [(&'static str, Self); 4] = [
         ("challenge-response", Self::ChallengeResponse),
         ("aka", Self::Aka),
         ("usim", Self::Usim),
+        ("aliro", Self::Aliro),
     ];
 
     /// The family's name in reports.
@@ -45,6 +51,7 @@ impl Method {
         match self {
             Self::ChallengeResponse => vault::Method::ChallengeResponse,
             Self::Aka | Self::Usim => vault::Method::Aka,
+            Self::Aliro => vault::Method::Aliro,
         }
     }
 }
@@ -96,6 +103,9 @@ pub struct LockConfig {
     pub personalisation: Personalisation,
     /// The server, if there is one.
     pub server: Option<ServerConfig>,
+    /// Which Aliro reader it is, if it is one. The first 8 bytes of the reader group identifier ([`ReaderIdentifier::group`]) are what an enhanced
+    /// contactless polling frame for it carries.
+    pub aliro: Option<ReaderIdentifier>,
 }
 
 #[derive(Deserialize)]
@@ -122,6 +132,7 @@ struct Raw {
     #[serde(default)]
     phones: Vec<RawPhone>,
     usim: Option<RawUsim>,
+    aliro: Option<aliro::RawAliro>,
 }
 
 #[derive(Default, Deserialize)]
@@ -278,7 +289,7 @@ impl LockConfig {
             None => vec![Method::ChallengeResponse, Method::Aka],
         };
         if let (true, Some(words)) = (methods.is_empty(), &raw.methods) {
-            return Err(file.error(&words.span(), "is empty: name at least one of challenge-response, aka, usim"));
+            return Err(file.error(&words.span(), "is empty: name at least one of challenge-response, aka, aliro, usim"));
         }
         for (index, method) in methods.iter().enumerate() {
             if methods[..index].contains(method) {
@@ -316,6 +327,13 @@ impl LockConfig {
             Application::aka_lock(Aid::AKA_LOCK, id, aids.aka),
             Application::usim_host(Aid::USIM_HOST, id, pin),
         ];
+        let reader = raw.aliro.as_ref().map(|raw| aliro::check(file, raw)).transpose()?;
+        let identifier = reader.as_ref().map(|(_, identifier)| *identifier);
+        applications.extend(reader.map(|(application, _)| application));
+        if let (true, None) = (methods.contains(&Method::Aliro), identifier) {
+            let span = raw.methods.as_ref().map(Spanned::span).unwrap_or_default();
+            return Err(file.error(&span, "method aliro needs a section [aliro]; `tapdoor aliro reader` makes one"));
+        }
         let agent = raw.server.as_ref().and_then(|server| server.k_agent.as_ref());
         if let Some(key) = &raw.signing_key {
             let mut request = Application::request_lock(Aid::REQUEST_LOCK, id, Secret::new(file.key::<32>(key)?.to_vec()));
@@ -356,6 +374,7 @@ impl LockConfig {
                 card_manager: raw.chip.as_ref().map(|chip| chip.check(file)).transpose()?,
             },
             server: raw.server.as_ref().map(|server| self::server(file, server, id)).transpose()?,
+            aliro: identifier,
         })
     }
 }

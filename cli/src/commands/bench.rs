@@ -44,10 +44,42 @@ pub fn run(args: &BenchArgs, out: &mut Out, stop: &Stop) -> Outcome {
     if args.name == Some(BenchName::Link) || (all && args.reader.is_some()) {
         link(args, out, stop)?;
     }
+    if all || args.name == Some(BenchName::Verify) {
+        verify(args, out)?;
+    }
+    if all || args.name == Some(BenchName::Script) {
+        script(args, out)?;
+    }
     if all || args.name == Some(BenchName::Download) {
         return download::run(args, out);
     }
     Ok(DONE)
+}
+
+/// Least rate of both: what their users were promised.
+const PER_SECOND: f64 = 20_000.0;
+
+fn verify(args: &BenchArgs, out: &mut Out) -> Result<(), Failure> {
+    let folder = tempfile_here()?;
+    let mut failed = None;
+    bench::tape::verify(folder.path(), args.count, &mut |cost| {
+        let told = out.event(&event("verify", cost), || {
+            let ratio = cost.per_second / PER_SECOND;
+            format!("verify: {:18} {:8.0} taps a second on one core: {ratio:.2} of the 20,000 wanted", cost.method, cost.per_second)
+        });
+        if let Err(error) = told {
+            failed.get_or_insert(error);
+        }
+    })?;
+    failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+fn script(args: &BenchArgs, out: &mut Out) -> Result<(), Failure> {
+    let cost = bench::tape::script(args.count.saturating_mul(10))?;
+    out.event(&event("script", &cost), || {
+        format!("script: {:.0} steps a second at sim: : {:.2} of the 20,000 wanted", cost.per_second, cost.per_second / PER_SECOND)
+    })?;
+    Ok(())
 }
 
 fn tap(args: &BenchArgs, out: &mut Out) -> Result<(), Failure> {

@@ -5,14 +5,17 @@ pub mod bench;
 pub mod demo;
 pub mod doctor;
 pub mod init;
+pub mod input;
 pub mod lock;
 pub mod meta;
 pub mod phone;
 pub mod probe;
 pub mod readers;
+pub mod replay;
 pub mod run;
 pub mod server;
 pub mod show;
+pub mod verify;
 
 use std::path::Path;
 use std::thread;
@@ -50,6 +53,8 @@ pub fn dispatch(arguments: &Arguments, out: &mut Out, stop: &Stop, interrupt: Op
         Command::Doctor(a) => doctor::run(a, out),
         Command::Probe(a) => probe::run(a, out, stop),
         Command::Show(a) => show::run(a, out),
+        Command::Verify(a) => verify::run(a, out),
+        Command::Replay(a) => replay::run(a, out, stop),
         Command::Bench(a) => bench::run(a, out, stop),
         Command::Completions(a) => meta::completions(a),
         Command::Man(a) => meta::man(a, out),

@@ -23,8 +23,8 @@ use super::{Outcome, Pn532, UnderWay, error_code};
 const FSDI: u8 = 5;
 /// The longest that a host may make an APDU with "more information": what the chip's memory is imagined to hold.
 const MAX_GATHERED: usize = 65_544;
-/// The chip gives up waiting for a card that asks for more time after so many S(WTX): about a minute at the usual waiting time.
-const MAX_WTX: u32 = 700;
+/// The chip gives up waiting for a card that asks for more time after so many S(WTX): about ten seconds at the usual waiting time.
+const MAX_WTX: u32 = 170;
 /// A unit of InAutoPoll's period.
 const PERIOD: Duration = Duration::from_millis(150);
 

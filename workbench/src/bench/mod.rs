@@ -4,6 +4,7 @@ mod bare_pcsc;
 pub mod download;
 pub mod link;
 pub mod tap;
+pub mod tape;
 
 use std::time::Duration;
 
