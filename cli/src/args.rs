@@ -117,7 +117,8 @@ pub struct InitArgs {
 /// Where the card is.
 #[derive(Args, Debug)]
 pub struct ReaderArgs {
-    /// pcsc:FRAGMENT, vpcd-listen:HOST:PORT, sim:[SWITCH,..] or tape:FILE
+    /// pcsc:FRAGMENT, acr122u-raw:FRAGMENT, pn532:PATH, libnfc:CONNSTRING, udp:HOST:PORT, vpcd-listen:HOST:PORT,
+    /// sim:[SWITCH,..] or tape:FILE
     #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
     pub reader: ReaderSpec,
 }
@@ -244,7 +245,8 @@ pub struct RunArgs {
     /// Scripts (.door), or suite:NAME
     #[arg(required_unless_present = "list", value_name = "SCRIPT")]
     pub scripts: Vec<String>,
-    /// pcsc:FRAGMENT, vpcd-listen:HOST:PORT, sim:[SWITCH,..] or tape:FILE
+    /// pcsc:FRAGMENT, acr122u-raw:FRAGMENT, pn532:PATH, libnfc:CONNSTRING, udp:HOST:PORT, vpcd-listen:HOST:PORT,
+    /// sim:[SWITCH,..] or tape:FILE
     #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
     pub reader: Option<ReaderSpec>,
     /// lock.toml, whose keys `auth` uses
@@ -284,7 +286,8 @@ pub struct RunArgs {
     after_help = "Examples:\n  tapdoor shell --reader pcsc:ACR122U\n  tapdoor shell --reader sim: --config site/lock.toml\n  printf 'select aka\\nexpect sw 9000\\n' | tapdoor shell --reader sim:\n\nInside, `help` lists the commands. Lines that were typed are kept in $XDG_STATE_HOME/tapdoor/history (~/.local/state).\nIn a pipe there is no prompt, and the exit status is that of the first line that failed."
 )]
 pub struct ShellArgs {
-    /// pcsc:FRAGMENT, vpcd-listen:HOST:PORT, sim:[SWITCH,..] or tape:FILE
+    /// pcsc:FRAGMENT, acr122u-raw:FRAGMENT, pn532:PATH, libnfc:CONNSTRING, udp:HOST:PORT, vpcd-listen:HOST:PORT,
+    /// sim:[SWITCH,..] or tape:FILE
     #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
     pub reader: Option<ReaderSpec>,
     /// lock.toml, whose keys `auth` uses
