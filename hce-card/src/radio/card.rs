@@ -306,7 +306,10 @@ impl<C: Card> RadioCard<C> {
 
     /// A phone that leaves does so when its answer has been fetched, and what comes next is no question about the answer.
     fn leaves_before(&self, frame: &Received<'_>) -> bool {
-        self.leaving && frame.as_ref().is_ok_and(|frame| frame.data.first().is_some_and(|pcb| pcb & 0xF6 != 0xA2 && pcb & 0xF6 != 0xB2))
+        self.leaving
+            && frame
+                .as_ref()
+                .is_ok_and(|frame| frame.data.first().is_some_and(|pcb| pcb & 0xF6 != 0xA2 && pcb & 0xF6 != 0xB2))
     }
 }
 

@@ -49,11 +49,7 @@ impl Worker {
                         let mut response = Vec::new();
                         card.process(&command, &mut response);
                         let leaving = card.is_leaving();
-                        let result = Done {
-                            number,
-                            response,
-                            leaving,
-                        };
+                        let result = Done { number, response, leaving };
                         if results.send(result).is_err() {
                             break;
                         }
