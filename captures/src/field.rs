@@ -35,42 +35,47 @@ impl<W: Write> FieldTape<W> {
     fn at(&self, at: Ticks) -> u64 {
         (at - self.zero).as_nanos()
     }
+}
 
-    fn frame(&self, dir: Direction, frame: &Frame<'_>, at: Ticks, error: Option<RfError>) {
-        let mut data = frame.data.to_vec();
-        let crc = match error {
-            Some(RfError::Crc) => Crc::Bad,
-            _ if frame.crc && frame.is_whole() => {
-                crc::append(frame.technology, &mut data);
-                Crc::Ok
-            }
-            _ => Crc::None,
-        };
-        let mut event = Event::new(self.at(at), Layer::Rf)
-            .bytes(dir, data)
-            .with("tech", &frame.technology.to_string())
-            .with("rate", &frame.rate.kbps());
-        event.crc = Some(crc);
-        if !frame.is_whole() {
-            event.bits = u32::try_from(frame.bits()).ok();
+/// A frame that passed at `t`.
+pub(crate) fn frame_event(t: u64, dir: Direction, frame: &Frame<'_>, error: Option<RfError>) -> Event {
+    let mut data = frame.data.to_vec();
+    let crc = match error {
+        Some(RfError::Crc) => Crc::Bad,
+        _ if frame.crc && frame.is_whole() => {
+            crc::append(frame.technology, &mut data);
+            Crc::Ok
         }
-        if let Some(error) = error {
-            event = event.text(error.to_string());
-        }
-        self.tape.lock().event(&event);
+        _ => Crc::None,
+    };
+    let mut event = Event::new(t, Layer::Rf)
+        .bytes(dir, data)
+        .with("tech", &frame.technology.to_string())
+        .with("rate", &frame.rate.kbps());
+    event.crc = Some(crc);
+    if !frame.is_whole() {
+        event.bits = u32::try_from(frame.bits()).ok();
     }
+    if let Some(error) = error {
+        event = event.text(error.to_string());
+    }
+    event
+}
+
+/// The field was switched at `t`.
+pub(crate) fn switch_event(t: u64, on: bool) -> Event {
+    let state = if on { "on" } else { "off" };
+    Event::new(t, Layer::Rf).with("field", &state)
 }
 
 impl<W: Write> FieldObserver for FieldTape<W> {
     fn happened(&mut self, event: &FieldEvent<'_>) {
         match event {
-            FieldEvent::Field { on, at } => {
-                let state = if *on { "on" } else { "off" };
-                let event = Event::new(self.at(*at), Layer::Rf).with("field", &state);
-                self.tape.lock().event(&event);
+            FieldEvent::Field { on, at } => self.tape.lock().event(&switch_event(self.at(*at), *on)),
+            FieldEvent::Sent { frame, at } => self.tape.lock().event(&frame_event(self.at(*at), Direction::Out, frame, None)),
+            FieldEvent::Received { frame, at, error } => {
+                self.tape.lock().event(&frame_event(self.at(*at), Direction::In, frame, *error));
             }
-            FieldEvent::Sent { frame, at } => self.frame(Direction::Out, frame, *at, None),
-            FieldEvent::Received { frame, at, error } => self.frame(Direction::In, frame, *at, *error),
             FieldEvent::Silence { .. } => {}
         }
     }

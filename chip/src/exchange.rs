@@ -88,8 +88,7 @@ impl Exchange {
         if command.ins == 0xC0 && (command.cla == 0x00 || (command.cla == 0x80 && pending)) && self.assembler.is_idle() {
             return self.get_response(command, response, rules);
         }
-        if (command.cla, command.ins, command.p1) == (0x00, 0xA4, 0x04) {
-            // Whoever selects begins anew, in the middle of a chain too.
+        if rules.apdus.select_ends_chain && (command.cla, command.ins, command.p1) == (0x00, 0xA4, 0x04) {
             self.assembler.reset();
         }
         self.answer.clear();

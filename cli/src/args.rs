@@ -68,8 +68,18 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Say what a card or phone is
     Probe(ProbeArgs),
-    /// Decode a tape
+    /// Decode a tape, or another program's trace or log
     Show(ShowArgs),
+    /// Recompute a recorded tap's cryptography, and have today's lock judge it
+    Verify(VerifyArgs),
+    /// Play one side of a tape against a live other side
+    Replay(ReplayArgs),
+    /// Turn a tape, trace or log into another format
+    Convert(ConvertArgs),
+    /// Compare two sessions by what they mean
+    Diff(DiffArgs),
+    /// Take secrets and identities out of a tape
+    Redact(RedactArgs),
     /// Measure
     Bench(BenchArgs),
     /// Print completions for a shell
@@ -107,7 +117,8 @@ pub struct InitArgs {
 /// Where the card is.
 #[derive(Args, Debug)]
 pub struct ReaderArgs {
-    /// pcsc:FRAGMENT, vpcd-listen:HOST:PORT, sim:[SWITCH,..] or tape:FILE
+    /// pcsc:FRAGMENT, acr122u-raw:FRAGMENT, pn532:PATH, libnfc:CONNSTRING, udp:HOST:PORT, vpcd-listen:HOST:PORT,
+    /// sim:[SWITCH,..] or tape:FILE
     #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
     pub reader: ReaderSpec,
 }
@@ -142,7 +153,7 @@ pub struct LockArgs {
     /// What the exit status asks for
     #[arg(long, value_enum, default_value_t = Expect::Open)]
     pub expect: Expect,
-    /// Try only these methods, in this order (instead of lock.toml's): challenge-response, aka, usim
+    /// Try only these methods, in this order (instead of lock.toml's): challenge-response, aka, aliro, usim
     #[arg(long, value_name = "METHOD", value_delimiter = ',')]
     pub method: Vec<String>,
     /// The application management server, instead of lock.toml's: asked when a phone lacks its application
@@ -164,7 +175,7 @@ pub struct LockArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963\n  tapdoor phone --config site/phone.toml --serve tcp-listen:127.0.0.1:35970\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --lab wrong-key\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --server https://127.0.0.1:8443\n\nLaboratory switches: missing[=challenge-response|aka|identity|AID], wrong-key, slow=MILLISECONDS,\nsilent[=N] (from the Nth APDU of a tap on), tear[=N] (gone at the Nth APDU), answer=HEX."
+    after_help = "Examples:\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963\n  tapdoor phone --config site/phone.toml --serve tcp-listen:127.0.0.1:35970\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --lab wrong-key\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --server https://127.0.0.1:8443\n\nLaboratory switches: missing[=challenge-response|aka|aliro|identity|AID], wrong-key, slow=MILLISECONDS,\nsilent[=N] (from the Nth APDU of a tap on), tear[=N] (gone at the Nth APDU), answer=HEX."
 )]
 pub struct PhoneArgs {
     /// phone.toml
@@ -234,7 +245,8 @@ pub struct RunArgs {
     /// Scripts (.door), or suite:NAME
     #[arg(required_unless_present = "list", value_name = "SCRIPT")]
     pub scripts: Vec<String>,
-    /// pcsc:FRAGMENT, vpcd-listen:HOST:PORT, sim:[SWITCH,..] or tape:FILE
+    /// pcsc:FRAGMENT, acr122u-raw:FRAGMENT, pn532:PATH, libnfc:CONNSTRING, udp:HOST:PORT, vpcd-listen:HOST:PORT,
+    /// sim:[SWITCH,..] or tape:FILE
     #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
     pub reader: Option<ReaderSpec>,
     /// lock.toml, whose keys `auth` uses
@@ -274,7 +286,8 @@ pub struct RunArgs {
     after_help = "Examples:\n  tapdoor shell --reader pcsc:ACR122U\n  tapdoor shell --reader sim: --config site/lock.toml\n  printf 'select aka\\nexpect sw 9000\\n' | tapdoor shell --reader sim:\n\nInside, `help` lists the commands. Lines that were typed are kept in $XDG_STATE_HOME/tapdoor/history (~/.local/state).\nIn a pipe there is no prompt, and the exit status is that of the first line that failed."
 )]
 pub struct ShellArgs {
-    /// pcsc:FRAGMENT, vpcd-listen:HOST:PORT, sim:[SWITCH,..] or tape:FILE
+    /// pcsc:FRAGMENT, acr122u-raw:FRAGMENT, pn532:PATH, libnfc:CONNSTRING, udp:HOST:PORT, vpcd-listen:HOST:PORT,
+    /// sim:[SWITCH,..] or tape:FILE
     #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
     pub reader: Option<ReaderSpec>,
     /// lock.toml, whose keys `auth` uses
@@ -296,6 +309,7 @@ impl Command {
             Self::Apdu(args) => args.reader.reader = reader.clone(),
             Self::Run(args) => args.reader = Some(reader.clone()),
             Self::Bench(args) => args.reader = Some(reader.clone()),
+            Self::Replay(args) => args.reader = Some(reader.clone()),
             _ => {}
         }
     }
@@ -343,17 +357,138 @@ pub struct ProbeArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tapdoor show today.tape\n  tapdoor show today.tape --tap 3 --layer apdu\n  tapdoor show today.tape --json"
+    after_help = "Examples:\n  tapdoor show today.tape\n  tapdoor show today.tape --tap 3 --layer apdu\n  tapdoor show sniff.pcapng --plain | grep SELECT\n  tapdoor show gp.log --json\n\nReads tapes, and the traces and logs of other programs: see tapdoor convert --help."
 )]
 pub struct ShowArgs {
-    /// The tape; - is standard input
+    /// The tape, trace or log; - is standard input
     pub file: PathBuf,
+    /// One line an event, without colour and fields: the quick form
+    #[arg(long)]
+    pub plain: bool,
+    /// The file's format, if its content does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub from: Option<String>,
     /// This tap only
     #[arg(long, value_name = "N")]
     pub tap: Option<u64>,
     /// This layer only: apdu, chip, lock, note, ...
     #[arg(long, value_name = "L")]
     pub layer: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor verify today.tape --config site/lock.toml\n  tapdoor verify today.tape --config site/lock.toml --tap 3 -v\n  tapdoor lock --config site/lock.toml --reader pcsc: --record full.tape --show-secrets   (a tape without masks)\n\nWith the keys of lock.toml every challenge, token, AUTN, RES and session key is recomputed, and today's lock is run over the\nrecorded answers. What a masked tape cannot prove is said.\nExit status: 0 same decisions and right values, 1 not, 4 the tape is not understood."
+)]
+pub struct VerifyArgs {
+    /// The tape
+    pub file: PathBuf,
+    /// lock.toml, of the lock that recorded it
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// This tap only
+    #[arg(long, value_name = "N")]
+    pub tap: Option<u64>,
+    /// Print identities whole
+    #[arg(long)]
+    pub show_secrets: bool,
+}
+
+/// Which side of a tape is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Side {
+    /// The recorded card answers a live lock
+    Card,
+    /// The recorded lock's commands go to a live card
+    Lock,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor convert today.tape today.pcapng\n  tapdoor convert sniff.trace sniff.tape\n  tapdoor convert gp.log - --to dump\n  tapdoor convert usim.tape usim.pcapng --to gsmtap\n\nReads: tape, json, pcapng and pcap (link type 264, GSMTAP), pm3-trace, pm3-text, apdu4j (GlobalPlatformPro), dump,\npcscd, opensc, opensc-tool, libnfc, nfcpy, nci (Android), nfc-laboratory, arrows (Home Key, Aliro), scriptor.\nWrites: tape, json, csv, pcapng, gsmtap, dump, pm3-trace, scriptor, door. Each loss is said on stderr."
+)]
+pub struct ConvertArgs {
+    /// The file to read; - is standard input
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// The file to write, which is replaced if it is there; - is standard output
+    #[arg(value_name = "OUT")]
+    pub output: PathBuf,
+    /// The format of IN, if its content does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub from: Option<String>,
+    /// The format of OUT, if its name does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub to: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor replay today.tape --as card --config site/lock.toml             today's lock in this process\n  tapdoor replay today.tape --as card --config site/lock.toml --serve vpcd:127.0.0.1:35963\n  tapdoor replay today.tape --as card --strict --serve tcp-listen:127.0.0.1:0\n  tapdoor replay today.tape --as lock --reader pcsc: --config site/lock.toml\n  tapdoor replay today.tape --as lock --reader pcsc:\n\nWith --config the answers (as card) and the challenges (as lock) are made anew: same decisions, not same bytes.\nExit status: 0 as recorded, 1 differences, 3 reader or card failed, 4 the tape is not understood."
+)]
+pub struct ReplayArgs {
+    /// The tape
+    pub file: PathBuf,
+    /// Which side is played
+    #[arg(long = "as", value_enum, value_name = "SIDE")]
+    pub side: Side,
+    /// lock.toml, with whose keys values are made anew
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// As card: where it is shown, vpcd:HOST:PORT or tcp-listen:HOST:PORT; without it to a lock in this process
+    #[arg(long, value_name = "SERVE")]
+    pub serve: Option<String>,
+    /// As lock: where the card is
+    #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
+    pub reader: Option<ReaderSpec>,
+    /// As card: take only the very commands of the tape
+    #[arg(long)]
+    pub strict: bool,
+    /// This tap only
+    #[arg(long, value_name = "N")]
+    pub tap: Option<u64>,
+    /// As lock: how long to wait for a card, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub wait: u64,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor diff yesterday.tape today.tape\n  tapdoor diff good.tape sniff.pcapng --json\n\nChallenges, cryptograms, ephemeral keys and random UIDs are compared by their length only. Times are shown and are no\ndifference. The exit status is 0 when nothing differs, 1 when something does."
+)]
+pub struct DiffArgs {
+    /// The first session: a tape, or another program's trace or log
+    pub a: PathBuf,
+    /// The second one
+    pub b: PathBuf,
+    /// The format of A, if its content does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub from_a: Option<String>,
+    /// The format of B, if its content does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub from_b: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor redact today.tape to-mail.tape\n  tapdoor redact a.tape a2.tape --secret 'our house' && tapdoor redact b.tape b2.tape --secret 'our house'\n\nKeys, PINs, ICCID, IMSI, IMEI, MSISDN, UIDs, challenges and cryptograms are replaced, each by the same other value\nwherever it stands. What is replaced by what is another secret in every run, unless --secret is given."
+)]
+pub struct RedactArgs {
+    /// The file to read; - is standard input
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// The file to write, which is replaced if it is there; - is standard output
+    #[arg(value_name = "OUT")]
+    pub output: PathBuf,
+    /// The format of IN, if its content does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub from: Option<String>,
+    /// The format of OUT: tape (default), or one that its name tells
+    #[arg(long, value_name = "FORMAT")]
+    pub to: Option<String>,
+    /// Replace by the same values in several runs: keep this text to yourself
+    #[arg(long, value_name = "TEXT")]
+    pub secret: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -364,12 +499,18 @@ pub enum BenchName {
     Find,
     /// APDUs per second through a reader, beside a bare SCardTransmit loop
     Link,
+    /// Recorded taps verified per second
+    Verify,
+    /// Steps of a script per second
+    Script,
     /// How long a tap is on the air, by simulated time, and its bytes each way
     Radio,
     /// The fault table: every fault at every frame of a tap, and what came of it
     Faults,
     /// A tap with a download and where its time goes; then many phones and locks at once
     Download,
+    /// A million frames of pcapng decoded, beside tshark
+    Decode,
 }
 
 #[derive(Args, Debug)]

@@ -77,7 +77,11 @@ pub struct Desk {
     tape: Option<SharedTape>,
     taps: u64,
     response: Vec<u8>,
+    heard: Option<Vec<Heard>>,
 }
+
+/// A command, and its answer if there was one.
+pub type Heard = (Vec<u8>, Option<Vec<u8>>);
 
 impl Desk {
     /// A desk at this reader; `wait` is how long a card is waited for.
@@ -94,6 +98,7 @@ impl Desk {
             tape: None,
             taps: 0,
             response: Vec::with_capacity(300),
+            heard: None,
         }
     }
 
@@ -105,6 +110,16 @@ impl Desk {
     /// Records no more.
     pub fn stop_recording(&mut self) {
         self.tape = None;
+    }
+
+    /// Remembers every exchange from now on.
+    pub fn listen(&mut self) {
+        self.heard = Some(Vec::new());
+    }
+
+    /// What was remembered; from now on nothing is.
+    pub fn heard(&mut self) -> Vec<Heard> {
+        self.heard.take().unwrap_or_default()
     }
 
     /// What the reader is.
@@ -241,6 +256,9 @@ impl Desk {
                     result: outcome.as_ref().map(|()| response.as_slice()),
                 },
             );
+        }
+        if let Some(heard) = &mut self.heard {
+            heard.push((command.to_vec(), outcome.is_ok().then(|| response.clone())));
         }
         match outcome {
             Ok(()) => Ok(ended.saturating_duration_since(started)),

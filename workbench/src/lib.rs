@@ -11,6 +11,8 @@
 //! | [`desk`] | a reader with the card that lies on it, held between commands |
 //! | [`script`] | `.door` scripts: interop tests as plain text |
 //! | [`names`] | applications by name |
+//! | [`recorded`] | a tape as taps |
+//! | [`verify`] | a recorded tap's cryptography, and today's lock over recorded answers |
 //! | [`replay`] | the card side of a recorded tape |
 //! | [`doctor`] | what stands in the way of a tap on this machine |
 //! | [`probe`] | what a card or phone is |
@@ -27,12 +29,14 @@ pub mod init;
 pub mod names;
 pub mod open;
 pub mod probe;
+pub mod recorded;
 pub mod radio;
 pub mod replay;
 pub mod script;
 pub mod serve;
 pub mod sim;
 pub mod site;
+pub mod verify;
 
 pub use open::{OpenError, ReaderSpec};
 pub use sim::SimSource;

@@ -48,6 +48,7 @@ impl Applet for UserDevice {
                 .config()
                 .lengths
                 .map(|l| (usize::from(l.command), usize::from(l.response))),
+            select_ends_chain: true,
         }
     }
 }

@@ -38,6 +38,9 @@ pub fn run(args: &ProbeArgs, out: &mut Out, stop: &Stop) -> Outcome {
         .as_ref()
         .map(|path| tape_of(path, &info, atr.clone(), args.show_secrets))
         .transpose()?;
+    if let Some(tape) = &recorded {
+        source.record_frames(tape.clone());
+    }
     let epoch = recorded.as_ref().map_or_else(Instant::now, |t| t.lock().epoch());
     let link = Recorder::new(session.link, recorded, epoch);
     let mut sum = Sum::default();
