@@ -185,7 +185,7 @@ fn keep_bits(rx: &mut RxFrame, bit: usize) {
     rx.data.truncate(bit.div_ceil(8));
     rx.crc = false;
     rx.last_bits = 8;
-    if bit % 8 != 0
+    if !bit.is_multiple_of(8)
         && let Some(last) = rx.data.last_mut()
     {
         rx.last_bits = (bit % 8) as u8;

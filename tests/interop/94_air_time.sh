@@ -8,17 +8,17 @@ FRAMES=$WORK/frames
 "$TAPDOOR" --json bench radio --tapes "$FRAMES" >"$WORK/radio.log" 2>"$WORK/radio.err" </dev/null
 STATUS=$?
 cat "$WORK/radio.err" >&2
-measured() { [ "$STATUS" = 0 ] && [ "$(grep -c '"name":"radio","method"' "$WORK/radio.log")" = 4 ]; }
-check 'bench radio: two methods at two rates' measured
+measured() { [ "$STATUS" = 0 ] && [ "$(grep -c '"name":"radio","method"' "$WORK/radio.log")" = 8 ]; }
+check 'bench radio: two methods at two rates, without CONTROL FLOW and with it' measured
 reckon() {
     local ms
-    ms=$(sed -n "s/.*\"method\":\"$1\",\"rate\":$2,\"ms\":\([0-9.]*\).*/\1/p" "$WORK/radio.log")
-    [ -n "$ms" ] && python3 "$ROOT/tests/peers/air_time.py" "$FRAMES/$1-$2.tape" "$ms"
+    ms=$(sed -n "s/.*\"method\":\"$1\",\"rate\":$2,\"control_flow\":$3,\"ms\":\([0-9.]*\).*/\1/p" "$WORK/radio.log")
+    [ -n "$ms" ] && python3 "$ROOT/tests/peers/air_time.py" "$FRAMES/$1-$2$4.tape" "$ms"
 }
 for method in challenge-response aka; do
     for rate in 106 424; do
-        check "the time of $method at $rate kbit/s is what its frames take" reckon "$method" "$rate"
-        printf '# %s\n' "$(reckon "$method" "$rate" 2>&1)"
+        check "the time of $method at $rate kbit/s is what its frames take" reckon "$method" "$rate" false ''
+        check "and with CONTROL FLOW" reckon "$method" "$rate" true -told
     done
 done
 within() { grep '"event":"limit","name":"radio"' "$WORK/radio.log" | python3 -c 'import json,sys; l=json.loads(sys.stdin.read()); sys.exit(not l["value_ms"] <= l["limit_ms"])'; }

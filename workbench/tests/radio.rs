@@ -35,10 +35,11 @@ fn a_tap_is_short_on_the_air_and_its_tape_has_every_frame() {
     let folder = tempfile::tempdir().unwrap();
     let costs = bench::taps(Some(folder.path())).unwrap();
     let first = &costs[0];
-    assert_eq!((first.method, first.rate), ("challenge-response", 106));
+    assert_eq!((first.method, first.rate, first.control_flow), ("challenge-response", 106, false));
     assert!(first.ms <= LIMIT_MS, "{} ms", first.ms);
     for cost in &costs {
-        let file = std::fs::File::open(folder.path().join(format!("{}-{}.tape", cost.method, cost.rate))).unwrap();
+        let told = if cost.control_flow { "-told" } else { "" };
+        let file = std::fs::File::open(folder.path().join(format!("{}-{}{told}.tape", cost.method, cost.rate))).unwrap();
         let events: Vec<_> = TapeReader::new(BufReader::new(file)).unwrap().collect::<Result<_, _>>().unwrap();
         let frames: Vec<_> = events.iter().filter(|e| e.layer == Layer::Rf && e.data.is_some()).collect();
         assert_eq!(frames.len() as u64, cost.traffic.frames);

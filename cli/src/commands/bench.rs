@@ -174,14 +174,22 @@ fn on_the_air(args: &BenchArgs, out: &mut Out) -> Result<(), Failure> {
         std::fs::create_dir_all(folder).map_err(|e| Failure::new(DEVICE, format!("{}: {e}", folder.display())))?;
     }
     out.text("a whole tap on the air, from field on to the answer to S(DESELECT); simulated time, the phone's work being nothing")?;
-    out.text("  method              kbit/s      ms   on air  APDUs  frames  bytes out  bytes in")?;
+    out.text("  method              kbit/s  CONTROL FLOW      ms   on air  APDUs  frames  bytes out  bytes in")?;
     let costs = radio::bench::taps(args.tapes.as_deref())?;
     for cost in &costs {
         let traffic = &cost.traffic;
         out.event(&event("radio", cost), || {
             format!(
-                "  {:18}  {:6}  {:6.3}  {:7.3}  {:5}  {:6}  {:9}  {:8}",
-                cost.method, cost.rate, cost.ms, cost.on_air_ms, cost.apdus, traffic.frames, traffic.sent, traffic.received
+                "  {:18}  {:6}  {:12}  {:6.3}  {:7.3}  {:5}  {:6}  {:9}  {:8}",
+                cost.method,
+                cost.rate,
+                if cost.control_flow { "yes" } else { "no" },
+                cost.ms,
+                cost.on_air_ms,
+                cost.apdus,
+                traffic.frames,
+                traffic.sent,
+                traffic.received
             )
         })?;
     }

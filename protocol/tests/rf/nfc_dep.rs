@@ -165,7 +165,10 @@ fn published_transcripts() {
                 let mut answer = RxFrame::new();
                 assert!(echo.hear(Ok(Frame::new(Technology::A, &request)), &mut answer));
                 assert_eq!(hex::encode(&answer.data), text(&transcript["rx"]));
-                assert_eq!(echo.ended, Some(if name == "release" { Heard::Released } else { Heard::Deselected }));
+                assert_eq!(
+                    echo.ended,
+                    Some(if name == "release" { Heard::Released } else { Heard::Deselected })
+                );
             }
             "PSL response" => {
                 let mut air = Air::new(vec![&mut echo]);

@@ -105,7 +105,7 @@ impl<L: FieldLink> Acr122u<L> {
         let reply = match Pseudo::parse(command) {
             Some(pseudo) => Reply::Answer(self.pseudo(&pseudo)),
             None if is_extended(command) => return Reply::TooLong,
-            None => self.to_card(command),
+            None => self.apdu(command),
         };
         self.aged(command, reply)
     }
@@ -226,7 +226,7 @@ impl<L: FieldLink> Acr122u<L> {
     }
 
     /// An APDU by ISO-DEP.
-    fn to_card(&mut self, command: &[u8]) -> Reply {
+    fn apdu(&mut self, command: &[u8]) -> Reply {
         if !self.card.as_ref().is_some_and(Card::is_powered) {
             return Reply::NoCard;
         }

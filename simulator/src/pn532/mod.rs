@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`hsu`] | the chip at the end of a serial line |
 //! | [`registers`] | the registers that hosts read and write |
+//! | [`target`] | the chip as a target: TgInitAsTarget and what follows |
 //! | `cards` | finding cards and talking to them: InListPassiveTarget, InDataExchange, InAutoPoll and their kin |
 //! | `peers` | NFC-DEP with a target: InJumpForDEP, InATR |
 //! | `thru` | InCommunicateThru: frames as the registers have them |
@@ -13,6 +14,8 @@
 
 pub mod hsu;
 pub mod registers;
+
+pub mod target;
 
 mod cards;
 mod peers;
@@ -26,6 +29,7 @@ use tapdoor_protocol::rf::time::{self, Ticks};
 use self::cards::{Poll, Target};
 use self::peers::JumpOrder;
 use self::registers::Registers;
+use self::target::{Antenna, Waits};
 
 /// IC, version, revision and support of a PN532, as GetFirmwareVersion tells them: firmware 1.6.
 pub const FIRMWARE: [u8; 4] = [0x32, 0x01, 0x06, 0x07];
@@ -48,6 +52,8 @@ enum UnderWay {
     Poll(Poll),
     /// For a target of NFC-DEP.
     Jump(Box<JumpOrder>),
+    /// For an initiator.
+    Target(Waits),
     /// For nothing: tests that last until the host ends them.
     Endless,
 }
@@ -84,6 +90,7 @@ pub struct Pn532<L> {
     last_error: Status,
     gpio: [u8; 3],
     under_way: Option<UnderWay>,
+    antenna: Option<Antenna>,
     rx: RxFrame,
 }
 
@@ -101,8 +108,16 @@ impl<L: FieldLink> Pn532<L> {
             last_error: Status::OK,
             gpio: [0x3F, 0xFF, 0x01],
             under_way: None,
+            antenna: None,
             rx: RxFrame::new(),
         }
+    }
+
+    /// The same with an antenna that stands in somebody else's field, so that it can be a target.
+    #[must_use]
+    pub fn with_antenna(mut self, antenna: Antenna) -> Self {
+        self.antenna = Some(antenna);
+        self
     }
 
     /// What is behind the antenna.
@@ -133,6 +148,7 @@ impl<L: FieldLink> Pn532<L> {
         answer.clear();
         match self.under_way.take() {
             Some(UnderWay::Poll(poll)) => self.poll_on(poll, answer),
+            Some(UnderWay::Target(waits)) => self.target_on(waits, answer),
             Some(UnderWay::Jump(order)) => self.jump_on(order, answer),
             Some(UnderWay::Endless) => {
                 self.under_way = Some(UnderWay::Endless);
@@ -145,7 +161,9 @@ impl<L: FieldLink> Pn532<L> {
 
     /// Ends the command that is under way, without an answer.
     pub fn abort(&mut self) {
-        self.under_way = None;
+        if matches!(self.under_way.take(), Some(UnderWay::Target(Waits::Activation))) {
+            self.stop_listening();
+        }
     }
 
     fn run(&mut self, command: &Command<'_>, answer: &mut Vec<u8>) -> Outcome {
@@ -234,22 +252,28 @@ impl<L: FieldLink> Pn532<L> {
             }
             Command::InAtr { target, nfcid3, general } => self.attribute(target, nfcid3, general, answer),
             Command::InJumpForDep(jump) | Command::InJumpForPsl(jump) => return self.jump(command.code(), &jump, answer),
-            Command::TgGetTargetStatus => Answer::TargetStatus { state: 0, rates: 0 }.encode(answer),
+            Command::TgGetTargetStatus => self.target_status().encode(answer),
             Command::TgGetData | Command::TgGetInitiatorCommand => {
+                if self.antenna.is_some() {
+                    return self.target_on(Waits::Data(command.code()), answer);
+                }
                 let failed = self.noted(Err(ErrorCode::DepState));
                 Answer::Data(command.code(), failed, &[]).encode(answer);
             }
-            Command::TgSetData { .. }
-            | Command::TgResponseToInitiator { .. }
-            | Command::TgSetGeneralBytes { .. }
-            | Command::TgSetMetaData { .. } => {
+            Command::TgSetData { data } | Command::TgResponseToInitiator { data } => {
+                let result = self.say_to_initiator(data, false);
+                status(command.code(), self.noted(result), answer);
+            }
+            Command::TgSetMetaData { data } => {
+                let result = self.say_to_initiator(data, true);
+                status(Code::TgSetMetaData, self.noted(result), answer);
+            }
+            // Only for a chip that was not set to answer ATR_REQ by itself; its host answers by TgResponseToInitiator.
+            Command::TgSetGeneralBytes { .. } => {
                 let failed = self.noted(Err(ErrorCode::DepState));
-                status(command.code(), failed, answer);
+                status(Code::TgSetGeneralBytes, failed, answer);
             }
-            Command::TgInitAsTarget(_) => {
-                self.under_way = Some(UnderWay::Endless);
-                return Outcome::Busy;
-            }
+            Command::TgInitAsTarget(setup) => return self.init_as_target(&setup),
         }
         Outcome::Answered
     }
@@ -317,6 +341,9 @@ impl<L: FieldLink> Pn532<L> {
         if !on {
             self.targets = [None, None];
             self.active = None;
+        }
+        if on {
+            self.stop_listening();
         }
         if on != self.field {
             self.field = on;

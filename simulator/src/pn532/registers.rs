@@ -152,7 +152,7 @@ impl Registers {
     /// Notes how many bits of the last byte were received.
     pub fn received(&mut self, last_bits: u8) {
         let control = self.read(address::CONTROL) & !0x07;
-        self.write(address::CONTROL, control | last_bits % 8);
+        self.write(address::CONTROL, control | (last_bits % 8));
         self.write(address::ERROR, 0);
         self.write(address::FIFO_LEVEL, 0);
     }

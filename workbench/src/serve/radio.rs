@@ -14,6 +14,7 @@ use tapdoor_simulator::acr122u::socket::{Socket, SocketEvent};
 use tapdoor_simulator::acr122u::{Acr122u, Quirks};
 use tapdoor_simulator::field::{Carried, Field, Hand};
 use tapdoor_simulator::line::Pty;
+use tapdoor_simulator::pn532::target::Antenna;
 use tapdoor_simulator::pn532::{Pn532, hsu};
 
 use super::acr122u::Acr122uCard;
@@ -25,7 +26,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 /// A place that is open.
 pub(super) enum Opened {
-    Pn532(Pty, PathBuf, Carry),
+    Pn532(Pty, PathBuf, Carry, Option<Pty>),
     Ifd(Socket, PathBuf, Carry),
     VpcdAcr122u(String),
     Udp(UdpCard),
@@ -35,10 +36,12 @@ impl Opened {
     pub(super) fn open(spec: &ServeSpec, stop: &Stop) -> Result<Self, Failed> {
         let place = spec.to_string();
         match spec {
-            ServeSpec::Pn532(path, carry) => match Pty::open(path, stop) {
-                Ok(pty) => Ok(Self::Pn532(pty, path.clone(), *carry)),
-                Err(e) => Err(failed(&place, &e, "choose a path where there is no file")),
-            },
+            ServeSpec::Pn532(path, carry, peer) => {
+                let cure = "choose a path where there is no file";
+                let pty = Pty::open(path, stop).map_err(|e| failed(&place, &e, cure))?;
+                let peer = peer.as_ref().map(|path| Pty::open(path, stop)).transpose();
+                Ok(Self::Pn532(pty, path.clone(), *carry, peer.map_err(|e| failed(&place, &e, cure))?))
+            }
             ServeSpec::Ifd(path, carry) => match Socket::bind(path) {
                 Ok(socket) => Ok(Self::Ifd(socket, path.clone(), *carry)),
                 Err(e) => Err(failed(&place, &e, "choose a path where there is no file")),
@@ -61,14 +64,14 @@ impl Opened {
 
     pub(super) fn path(&self) -> Option<PathBuf> {
         match self {
-            Self::Pn532(_, path, _) | Self::Ifd(_, path, _) => Some(path.clone()),
+            Self::Pn532(_, path, ..) | Self::Ifd(_, path, _) => Some(path.clone()),
             Self::VpcdAcr122u(_) | Self::Udp(_) => None,
         }
     }
 
     pub(super) fn name(&self) -> String {
         match self {
-            Self::Pn532(_, path, _) | Self::Ifd(_, path, _) => path.display().to_string(),
+            Self::Pn532(_, path, ..) | Self::Ifd(_, path, _) => path.display().to_string(),
             Self::VpcdAcr122u(address) => address.clone(),
             Self::Udp(socket) => socket.local_addr().to_string(),
         }
@@ -79,10 +82,20 @@ impl Opened {
         // A phone that hangs must not hang its reader for longer than that.
         phone.lock().waited_for(stop, SILENCE);
         match self {
-            Self::Pn532(mut pty, _, carry) => {
-                let (field, hand) = field_with(phone);
+            Self::Pn532(mut pty, _, carry, peer) => {
+                let (mut field, hand) = field_with(phone);
                 carried(carry, hand, stop);
-                hsu::serve(&mut Pn532::new(field), &mut pty, stop).map_err(|e| failed(&name, &e, "start again"))
+                let antenna = Antenna::default();
+                if peer.is_some() {
+                    field.place(Box::new(antenna.card()));
+                }
+                thread::scope(|scope| {
+                    if let Some(mut line) = peer {
+                        // The second chip has nobody in its own field.
+                        scope.spawn(move || hsu::serve(&mut Pn532::new(Field::new()).with_antenna(antenna), &mut line, stop));
+                    }
+                    hsu::serve(&mut Pn532::new(field), &mut pty, stop).map_err(|e| failed(&name, &e, "start again"))
+                })
             }
             Self::Ifd(socket, path, carry) => {
                 let (field, hand) = field_with(phone);

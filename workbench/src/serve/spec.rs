@@ -23,8 +23,9 @@ pub enum ServeSpec {
     TcpListen(String),
     /// On a simulated ACR122U, at the vpcd of this address.
     VpcdAcr122u(String),
-    /// Before a simulated PN532 whose line this path leads to.
-    Pn532(PathBuf, Carry),
+    /// Before a simulated PN532 whose line this path leads to. With a second path there is a second chip, which can be a target in the
+    /// first one's field.
+    Pn532(PathBuf, Carry, Option<PathBuf>),
     /// On a simulated ACR122U that our own PC/SC driver finds by this socket.
     Ifd(PathBuf, Carry),
     /// At a UDP socket.
@@ -52,10 +53,12 @@ impl FromStr for ServeSpec {
         let place = parts.next().unwrap_or_default();
         let mut carry = Carry::default();
         let mut is_acr122u = false;
+        let mut peer = None;
         let has_field = matches!(kind, "pn532" | "ifd");
         for option in parts {
             match option.split_once('=').unwrap_or((option, "")) {
                 ("as", "acr122u") if kind == "vpcd" => is_acr122u = true,
+                ("peer", path) if kind == "pn532" && !path.is_empty() => peer = Some(PathBuf::from(path)),
                 ("after", time) if has_field => {
                     carry.after = seconds(time).ok_or_else(|| wrong(format!("`{option}`: write seconds, such as after=1.5")))?
                 }
@@ -65,6 +68,7 @@ impl FromStr for ServeSpec {
                 _ => {
                     let known = match kind {
                         "vpcd" => "as=acr122u",
+                        "pn532" => "after=SECONDS, stay=SECONDS, peer=PATH",
                         _ if has_field => "after=SECONDS, stay=SECONDS",
                         _ => "none",
                     };
@@ -91,7 +95,7 @@ impl FromStr for ServeSpec {
             "vpcd" => address().map(Self::Vpcd),
             "tcp-listen" => address().map(Self::TcpListen),
             "udp" => address().map(Self::Udp),
-            "pn532" => Ok(Self::Pn532(path()?, carry)),
+            "pn532" => Ok(Self::Pn532(path()?, carry, peer)),
             "ifd" => Ok(Self::Ifd(path()?, carry)),
             _ => Err(wrong(
                 "write vpcd:HOST:PORT[,as=acr122u], tcp-listen:HOST:PORT, pn532:PATH, ifd:SOCKET or udp:HOST:PORT".into(),
@@ -113,7 +117,7 @@ impl fmt::Display for ServeSpec {
             Self::Vpcd(address) => write!(f, "vpcd:{address}"),
             Self::TcpListen(address) => write!(f, "tcp-listen:{address}"),
             Self::VpcdAcr122u(address) => write!(f, "vpcd:{address},as=acr122u"),
-            Self::Pn532(path, _) => write!(f, "pn532:{}", path.display()),
+            Self::Pn532(path, ..) => write!(f, "pn532:{}", path.display()),
             Self::Ifd(path, _) => write!(f, "ifd:{}", path.display()),
             Self::Udp(address) => write!(f, "udp:{address}"),
         }
@@ -134,7 +138,11 @@ mod tests {
         assert_eq!(spec("vpcd:localhost:1,as=acr122u"), ServeSpec::VpcdAcr122u("localhost:1".into()));
         assert_eq!(spec("tcp-listen:[::1]:0"), ServeSpec::TcpListen("[::1]:0".into()));
         assert_eq!(spec("udp:127.0.0.1:54321"), ServeSpec::Udp("127.0.0.1:54321".into()));
-        assert_eq!(spec("pn532:/tmp/x"), ServeSpec::Pn532("/tmp/x".into(), Carry::default()));
+        assert_eq!(spec("pn532:/tmp/x"), ServeSpec::Pn532("/tmp/x".into(), Carry::default(), None));
+        assert_eq!(
+            spec("pn532:/x,peer=/y"),
+            ServeSpec::Pn532("/x".into(), Carry::default(), Some("/y".into()))
+        );
         let carry = Carry {
             after: Duration::from_millis(1500),
             stay: Some(Duration::from_secs(2)),
