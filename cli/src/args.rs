@@ -74,6 +74,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Play one side of a tape against a live other side
     Replay(ReplayArgs),
+    /// NFC-DEP with a peer over UDP, as initiator or target; type F cards there
+    Dep(DepArgs),
     /// Measure
     Bench(BenchArgs),
     /// Print completions for a shell
@@ -427,6 +429,35 @@ pub struct ReplayArgs {
     pub wait: u64,
 }
 
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor dep --poll 127.0.0.1:54321\n  tapdoor dep --initiator 127.0.0.1:54321 --rate 424 --bytes 1,250,2000\n  tapdoor dep --target 127.0.0.1:54321\n\nFrames travel over UDP in nfcpy's format. The target sends back what it is sent; the initiator sends so many bytes and\nexpects them back. Exit status 1 if others came back."
+)]
+#[group(id = "role", required = true, multiple = false)]
+pub struct DepArgs {
+    /// What type F card listens at HOST:PORT
+    #[arg(long, value_name = "HOST:PORT", group = "role")]
+    pub poll: Option<String>,
+    /// Be the initiator, with the target that listens at HOST:PORT
+    #[arg(long, value_name = "HOST:PORT", group = "role")]
+    pub initiator: Option<String>,
+    /// Be a target at HOST:PORT that sends back what it is sent
+    #[arg(long, value_name = "HOST:PORT", group = "role")]
+    pub target: Option<String>,
+    /// Rate in kbit/s: 106, 212 or 424
+    #[arg(long, value_name = "KBPS", default_value_t = 212)]
+    pub rate: u32,
+    /// Rate at which the target is looked for, if it is not the same: then PSL follows
+    #[arg(long, value_name = "KBPS")]
+    pub find_at: Option<u32>,
+    /// How many bytes to send, one exchange each
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 250, 2000], value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub bytes: Vec<u32>,
+    /// General bytes of ATR, in hexadecimal
+    #[arg(long, value_name = "HEX", default_value = "")]
+    pub general: String,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BenchName {
     /// CPU and wall time of a whole tap, each method
@@ -439,13 +470,17 @@ pub enum BenchName {
     Verify,
     /// Steps of a script per second
     Script,
+    /// How long a tap is on the air, by simulated time, and its bytes each way
+    Radio,
+    /// The fault table: every fault at every frame of a tap, and what came of it
+    Faults,
     /// A tap with a download and where its time goes; then many phones and locks at once
     Download,
 }
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tapdoor bench\n  tapdoor bench find --json\n  tapdoor bench link --reader pcsc:ACR122U\n  tapdoor bench download --phones 20 --rounds 1"
+    after_help = "Examples:\n  tapdoor bench\n  tapdoor bench find --json\n  tapdoor bench link --reader pcsc:ACR122U\n  tapdoor bench radio --tapes frames/\n  tapdoor bench faults --json\n  tapdoor bench download --phones 20 --rounds 1"
 )]
 pub struct BenchArgs {
     /// What to measure; without it everything that needs no reader
@@ -454,6 +489,9 @@ pub struct BenchArgs {
     /// The reader of `bench link`
     #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
     pub reader: Option<ReaderSpec>,
+    /// The folder of `bench radio`, for the frames of each tap as METHOD-RATE.tape
+    #[arg(long, value_name = "DIR")]
+    pub tapes: Option<PathBuf>,
     /// How many of each (taps, APDUs)
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub count: u32,

@@ -49,6 +49,9 @@ pub enum BenchError {
         /// What it returned.
         code: u32,
     },
+    /// The field.
+    #[error(transparent)]
+    Field(#[from] tapdoor_link::FieldError),
     /// A tap did not open, so its time says nothing.
     #[error("a tap that is measured did not open: {0}")]
     Tap(String),

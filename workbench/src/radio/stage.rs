@@ -174,10 +174,7 @@ impl Stage {
         };
         let mut field = Field::new();
         field.place(Box::new(RadioCard::new(shown, appearance, Pace::Simulated(Ticks::ZERO))));
-        let wishes = Wishes {
-            rate,
-            ..Wishes::default()
-        };
+        let wishes = Wishes { rate, ..Wishes::default() };
         Ok(Self {
             config,
             lock,
