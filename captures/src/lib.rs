@@ -37,7 +37,9 @@
 //! ```
 
 pub mod decode;
+pub mod diff;
 pub mod event;
+pub mod export;
 pub mod extra;
 pub mod field;
 pub mod frames;
@@ -45,8 +47,10 @@ pub mod header;
 pub mod import;
 pub mod mask;
 pub mod read;
+pub mod redact;
 pub mod rf;
 pub mod show;
+pub mod volatile;
 pub mod write;
 
 pub use decode::{Decoded, Decoder};

@@ -76,6 +76,12 @@ pub enum Command {
     Replay(ReplayArgs),
     /// NFC-DEP with a peer over UDP, as initiator or target; type F cards there
     Dep(DepArgs),
+    /// Turn a tape, trace or log into another format
+    Convert(ConvertArgs),
+    /// Compare two sessions by what they mean
+    Diff(DiffArgs),
+    /// Take secrets and identities out of a tape
+    Redact(RedactArgs),
     /// Measure
     Bench(BenchArgs),
     /// Print completions for a shell
@@ -401,6 +407,25 @@ pub enum Side {
 
 #[derive(Args, Debug)]
 #[command(
+    after_help = "Examples:\n  tapdoor convert today.tape today.pcapng\n  tapdoor convert sniff.trace sniff.tape\n  tapdoor convert gp.log - --to dump\n  tapdoor convert usim.tape usim.pcapng --to gsmtap\n\nReads: tape, json, pcapng and pcap (link type 264, GSMTAP), pm3-trace, pm3-text, apdu4j (GlobalPlatformPro), dump,\npcscd, opensc, opensc-tool, libnfc, nfcpy, nci (Android), nfc-laboratory, arrows (Home Key, Aliro), scriptor.\nWrites: tape, json, csv, pcapng, gsmtap, dump, pm3-trace, scriptor, door. Each loss is said on stderr."
+)]
+pub struct ConvertArgs {
+    /// The file to read; - is standard input
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// The file to write, which is replaced if it is there; - is standard output
+    #[arg(value_name = "OUT")]
+    pub output: PathBuf,
+    /// The format of IN, if its content does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub from: Option<String>,
+    /// The format of OUT, if its name does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub to: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(
     after_help = "Examples:\n  tapdoor replay today.tape --as card --config site/lock.toml             today's lock in this process\n  tapdoor replay today.tape --as card --config site/lock.toml --serve vpcd:127.0.0.1:35963\n  tapdoor replay today.tape --as card --strict --serve tcp-listen:127.0.0.1:0\n  tapdoor replay today.tape --as lock --reader pcsc: --config site/lock.toml\n  tapdoor replay today.tape --as lock --reader pcsc:\n\nWith --config the answers (as card) and the challenges (as lock) are made anew: same decisions, not same bytes.\nExit status: 0 as recorded, 1 differences, 3 reader or card failed, 4 the tape is not understood."
 )]
 pub struct ReplayArgs {
@@ -458,6 +483,45 @@ pub struct DepArgs {
     pub general: String,
 }
 
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor diff yesterday.tape today.tape\n  tapdoor diff good.tape sniff.pcapng --json\n\nChallenges, cryptograms, ephemeral keys and random UIDs are compared by their length only. Times are shown and are no\ndifference. The exit status is 0 when nothing differs, 1 when something does."
+)]
+pub struct DiffArgs {
+    /// The first session: a tape, or another program's trace or log
+    pub a: PathBuf,
+    /// The second one
+    pub b: PathBuf,
+    /// The format of A, if its content does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub from_a: Option<String>,
+    /// The format of B, if its content does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub from_b: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor redact today.tape to-mail.tape\n  tapdoor redact a.tape a2.tape --secret 'our house' && tapdoor redact b.tape b2.tape --secret 'our house'\n\nKeys, PINs, ICCID, IMSI, IMEI, MSISDN, UIDs, challenges and cryptograms are replaced, each by the same other value\nwherever it stands. What is replaced by what is another secret in every run, unless --secret is given."
+)]
+pub struct RedactArgs {
+    /// The file to read; - is standard input
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// The file to write, which is replaced if it is there; - is standard output
+    #[arg(value_name = "OUT")]
+    pub output: PathBuf,
+    /// The format of IN, if its content does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub from: Option<String>,
+    /// The format of OUT: tape (default), or one that its name tells
+    #[arg(long, value_name = "FORMAT")]
+    pub to: Option<String>,
+    /// Replace by the same values in several runs: keep this text to yourself
+    #[arg(long, value_name = "TEXT")]
+    pub secret: Option<String>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BenchName {
     /// CPU and wall time of a whole tap, each method
@@ -476,6 +540,8 @@ pub enum BenchName {
     Faults,
     /// A tap with a download and where its time goes; then many phones and locks at once
     Download,
+    /// A million frames of pcapng decoded, beside tshark
+    Decode,
 }
 
 #[derive(Args, Debug)]

@@ -59,6 +59,9 @@ pub fn run(args: &BenchArgs, out: &mut Out, stop: &Stop) -> Outcome {
     if all || args.name == Some(BenchName::Script) {
         script(args, out)?;
     }
+    if all || args.name == Some(BenchName::Decode) {
+        decode(out)?;
+    }
     if all || args.name == Some(BenchName::Download) {
         return download::run(args, out);
     }
@@ -74,7 +77,10 @@ fn verify(args: &BenchArgs, out: &mut Out) -> Result<(), Failure> {
     bench::tape::verify(folder.path(), args.count, &mut |cost| {
         let told = out.event(&event("verify", cost), || {
             let ratio = cost.per_second / PER_SECOND;
-            format!("verify: {:18} {:8.0} taps a second on one core: {ratio:.2} of the 20,000 wanted", cost.method, cost.per_second)
+            format!(
+                "verify: {:18} {:8.0} taps a second on one core: {ratio:.2} of the 20,000 wanted",
+                cost.method, cost.per_second
+            )
         });
         if let Err(error) = told {
             failed.get_or_insert(error);
@@ -86,8 +92,35 @@ fn verify(args: &BenchArgs, out: &mut Out) -> Result<(), Failure> {
 fn script(args: &BenchArgs, out: &mut Out) -> Result<(), Failure> {
     let cost = bench::tape::script(args.count.saturating_mul(10))?;
     out.event(&event("script", &cost), || {
-        format!("script: {:.0} steps a second at sim: : {:.2} of the 20,000 wanted", cost.per_second, cost.per_second / PER_SECOND)
+        format!(
+            "script: {:.0} steps a second at sim: : {:.2} of the 20,000 wanted",
+            cost.per_second,
+            cost.per_second / PER_SECOND
+        )
     })?;
+    Ok(())
+}
+
+fn decode(out: &mut Out) -> Result<(), Failure> {
+    let folder = tempfile_here()?;
+    let cost = bench::decode::measure(folder.path(), 1_000_000)?;
+    out.event(&event("decode", &cost), || {
+        let beside = match (cost.tshark_seconds, cost.ratio) {
+            (Some(theirs), Some(ratio)) => format!(
+                "; tshark {theirs:.1} s: {ratio:.1} times as long, at least {} wanted",
+                bench::decode::LIMIT
+            ),
+            _ => "; tshark is not here to compare with".to_owned(),
+        };
+        format!(
+            "{} frames of pcapng shown in {:.2} s, {:.0} a second{beside}",
+            cost.frames, cost.seconds, cost.per_second
+        )
+    })?;
+    if let Some(ratio) = cost.ratio {
+        let limit = json!({"event": "limit", "name": "decode", "what": "tshark's time by ours", "value": ratio, "limit": bench::decode::LIMIT, "ratio": ratio / bench::decode::LIMIT});
+        out.json(&limit)?;
+    }
     Ok(())
 }
 

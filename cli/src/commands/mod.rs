@@ -3,7 +3,9 @@
 pub mod apdu;
 pub mod bench;
 pub mod dep;
+pub mod convert;
 pub mod demo;
+pub mod diff;
 pub mod doctor;
 pub mod init;
 pub mod input;
@@ -12,6 +14,7 @@ pub mod meta;
 pub mod phone;
 pub mod probe;
 pub mod readers;
+pub mod redact;
 pub mod replay;
 pub mod run;
 pub mod server;
@@ -55,6 +58,9 @@ pub fn dispatch(arguments: &Arguments, out: &mut Out, stop: &Stop, interrupt: Op
         Command::Doctor(a) => doctor::run(a, out),
         Command::Probe(a) => probe::run(a, out, stop),
         Command::Show(a) => show::run(a, out),
+        Command::Convert(a) => convert::run(a, out),
+        Command::Diff(a) => diff::run(a, out),
+        Command::Redact(a) => redact::run(a, out),
         Command::Verify(a) => verify::run(a, out),
         Command::Replay(a) => replay::run(a, out, stop),
         Command::Bench(a) => bench::run(a, out, stop),

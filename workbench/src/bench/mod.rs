@@ -2,6 +2,7 @@
 
 mod bare_pcsc;
 pub mod download;
+pub mod decode;
 pub mod link;
 pub mod tap;
 pub mod tape;
@@ -70,6 +71,9 @@ pub enum BenchError {
     /// The tape.
     #[error(transparent)]
     Tape(#[from] tapdoor_captures::CreateError),
+    /// A capture that cannot be written or decoded.
+    #[error("decoding: {0}")]
+    Decode(String),
     /// Configuration.
     #[error(transparent)]
     Config(#[from] tapdoor_config::ConfigError),

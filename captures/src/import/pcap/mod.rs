@@ -404,6 +404,17 @@ impl<R: BufRead> Capture<R> {
         Ok(())
     }
 
+    /// Our own comment on a packet.
+    fn remark(&self, packet: &Packet) -> Option<Event> {
+        let end = self.buffer.len().saturating_sub(4);
+        if self.kind != Kind::Pcapng || packet.options >= end {
+            return None;
+        }
+        let mut texts = self.options(packet.options, end).filter(|(code, _)| *code == 1);
+        let text = texts.find_map(|(_, value)| std::str::from_utf8(value).ok()?.strip_prefix(MARK))?;
+        Event::parse(text.as_bytes()).ok()
+    }
+
     /// What our own comment says more of a packet than its format can hold.
     fn told(&self, packet: &Packet, mut event: Event, out: &mut Out) {
         let end = self.buffer.len().saturating_sub(4);
@@ -424,6 +435,13 @@ impl<R: BufRead> Capture<R> {
 
 /// An event, and what a remark knows of it.
 fn merged(mut event: Event, told: Event) -> Event {
+    if told.layer == Layer::Apdu
+        && let Some(data) = &mut event.data
+        && data.first() == Some(&0x02)
+    {
+        // An APDU in a block that was made up for it.
+        data.remove(0);
+    }
     event.tap = told.tap.or(event.tap);
     event.bits = told.bits;
     event.crc = told.crc;
@@ -464,7 +482,8 @@ impl<R: BufRead> Importer for Capture<R> {
                 let bytes = self.buffer.get(packet.start..packet.end).unwrap_or_default();
                 if let Some(message) = gsmtap::find(link, bytes).map(<[u8]>::to_vec) {
                     let t = self.time(packet.time, out);
-                    self.used += u64::from(self.gsmtap.take(t, &message, out));
+                    let told = self.remark(&packet);
+                    self.used += u64::from(self.gsmtap.take(t, &message, told, out));
                 }
             }
         }
