@@ -190,7 +190,10 @@ impl Decoder {
         };
         let marks = view::marks(data.len(), &event.mask);
         let view = View::new(data, &marks, self.brief);
-        let named = |name| Decoded { name, ..Decoded::default() };
+        let named = |name| Decoded {
+            name,
+            ..Decoded::default()
+        };
         let (session, chip) = match &event.layer {
             Layer::Apdu => (&mut self.apdu, false),
             Layer::Chip => (&mut self.chip, true),
@@ -651,7 +654,10 @@ mod tests {
         let lines = ["00A4040007A000000087100200", "6F0B 8402A000 A505 500358595A 9000"];
         let decoded = session(&Layer::Apdu, &lines);
         assert_eq!(decoded[0].name, "SELECT a0000000871002, USIM");
-        assert_eq!(flat(&decoded[1]), "9000 done; 6f/84 DF name=a000; 6f/a5/50 application label=58595a, XYZ");
+        assert_eq!(
+            flat(&decoded[1]),
+            "9000 done; 6f/84 DF name=a000; 6f/a5/50 application label=58595a, XYZ"
+        );
     }
 
     proptest! {

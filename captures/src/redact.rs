@@ -230,11 +230,19 @@ impl<E: Events> Redactor<E> {
         }
         self.fields(event, &decoded);
         for (name, _) in event.extra.iter() {
-            let digits = event.extra.text(name).filter(|_| matches!(name, "imei" | "iccid" | "imsi" | "msisdn"));
+            let digits = event
+                .extra
+                .text(name)
+                .filter(|_| matches!(name, "imei" | "iccid" | "imsi" | "msisdn"));
             if let Some(digits) = digits {
                 self.secret(name, digits.as_bytes());
             }
-            if let Some(uid) = event.extra.text(name).filter(|_| matches!(name, "uid" | "pupi")).and_then(|uid| hex::decode(uid).ok()) {
+            if let Some(uid) = event
+                .extra
+                .text(name)
+                .filter(|_| matches!(name, "uid" | "pupi"))
+                .and_then(|uid| hex::decode(uid).ok())
+            {
                 self.uid(&uid);
             }
         }

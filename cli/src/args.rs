@@ -177,13 +177,13 @@ pub struct LockArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963\n  tapdoor phone --config site/phone.toml --serve tcp-listen:127.0.0.1:35970\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --lab wrong-key\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --server https://127.0.0.1:8443\n\nLaboratory switches: missing[=challenge-response|aka|aliro|identity|AID], wrong-key, slow=MILLISECONDS,\nsilent[=N] (from the Nth APDU of a tap on), tear[=N] (gone at the Nth APDU), answer=HEX."
+    after_help = "Examples:\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963\n  tapdoor phone --config site/phone.toml --serve tcp-listen:127.0.0.1:35970\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --lab wrong-key\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --server https://127.0.0.1:8443\n  tapdoor phone --config site/phone.toml --serve pn532:/tmp/pn532\n  tapdoor phone --config site/phone.toml --serve ifd:/run/tapdoor-reader,after=3\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963,as=acr122u\n\nWhere: vpcd:HOST:PORT (connect to a vpcd), vpcd:HOST:PORT,as=acr122u (as a whole ACR122U), tcp-listen:HOST:PORT (vpcd's framing,\nlistening), pn532:PATH (a PN532 on a new pseudo-terminal, PATH a symlink to it), ifd:SOCKET (an ACR122U behind our own PC/SC driver),\nudp:HOST:PORT (frames in nfcpy's format). pn532: and ifd: take after=SECONDS and stay=SECONDS: the phone comes later, and leaves.\n\nLaboratory switches: missing[=challenge-response|aka|aliro|identity|AID], wrong-key, slow=MILLISECONDS,\nsilent[=N] (from the Nth APDU of a tap on), tear[=N] (gone at the Nth APDU), answer=HEX."
 )]
 pub struct PhoneArgs {
     /// phone.toml
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-    /// vpcd:HOST:PORT (connect to a vpcd) or tcp-listen:HOST:PORT (the same framing, listening); may be given several times
+    /// Where the phone is shown, such as vpcd:HOST:PORT or pn532:PATH (all of them below); may be given several times
     #[arg(long, value_name = "SERVE", required = true)]
     pub serve: Vec<String>,
     /// A laboratory switch; may be given several times

@@ -81,11 +81,7 @@ impl FieldLink for Air {
         // Bytes with a wrong checksum of their own are damaged, and with a right one are as good as others.
         let received = match crc::strip(tx.technology, tx.data) {
             _ if tx.crc => Ok(*tx),
-            Some(data) if data.len() > 2 => Ok(Frame {
-                data,
-                crc: true,
-                ..*tx
-            }),
+            Some(data) if data.len() > 2 => Ok(Frame { data, crc: true, ..*tx }),
             _ if expect.crc => Err(RfError::Crc),
             _ => Ok(*tx),
         };

@@ -103,7 +103,10 @@ impl Session {
         } else {
             let card = poll(&mut field, at, SYSTEM_ANY, address)?;
             if !card.has_nfc_dep() {
-                return Err(DepError::Nobody(address.to_owned(), "a target of NFC-DEP (its NFCID2 does not begin with 01FE)"));
+                return Err(DepError::Nobody(
+                    address.to_owned(),
+                    "a target of NFC-DEP (its NFCID2 does not begin with 01FE)",
+                ));
             }
             wishes.nfcid3.iter_mut().zip(card.id).for_each(|(to, from)| *to = from);
         }
@@ -284,7 +287,10 @@ mod tests {
     fn nobody_is_an_error() {
         let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = silent.local_addr().unwrap().to_string();
-        assert!(matches!(poll_type_f(&address, BitRate::Kbps212, SYSTEM_ANY), Err(DepError::Nobody(..))));
+        assert!(matches!(
+            poll_type_f(&address, BitRate::Kbps212, SYSTEM_ANY),
+            Err(DepError::Nobody(..))
+        ));
         assert!(matches!(
             Session::open(&address, BitRate::Kbps106, BitRate::Kbps106, [0; 10], b""),
             Err(DepError::Nobody(..))

@@ -24,15 +24,15 @@
 pub mod api;
 pub mod bench;
 pub mod demo;
+pub mod dep;
 pub mod desk;
 pub mod doctor;
-pub mod dep;
 pub mod init;
 pub mod names;
 pub mod open;
 pub mod probe;
-pub mod recorded;
 pub mod radio;
+pub mod recorded;
 pub mod replay;
 pub mod script;
 pub mod serve;

@@ -89,7 +89,11 @@ pub enum ConvertError {
 }
 
 fn writable() -> String {
-    let names: Vec<_> = Format::ALL.iter().filter(|format| format.is_writable()).map(|format| format.name()).collect();
+    let names: Vec<_> = Format::ALL
+        .iter()
+        .filter(|format| format.is_writable())
+        .map(|format| format.name())
+        .collect();
     names.join(", ")
 }
 
@@ -104,7 +108,12 @@ pub struct Report {
     pub cut: Option<Cut>,
 }
 
-fn exporter<'a, W: Write + 'a>(to: Format, header: &Header, mut out: W, losses: &mut Losses) -> Result<Box<dyn Exporter + 'a>, ConvertError> {
+fn exporter<'a, W: Write + 'a>(
+    to: Format,
+    header: &Header,
+    mut out: W,
+    losses: &mut Losses,
+) -> Result<Box<dyn Exporter + 'a>, ConvertError> {
     Ok(match to {
         Format::Tape => Box::new(text::Tape::new(out, header)?),
         Format::Json => Box::new(text::Json::new(out, header)?),
@@ -173,7 +182,11 @@ pub(crate) fn header_losses(header: &Header, held: &[&str], losses: &mut Losses)
             losses.add(&format!("header: {name}"));
         }
     }
-    for (name, _) in header.extra.iter().filter(|(name, _)| !held.contains(name) && *name != "clock" && *name != "answers") {
+    for (name, _) in header
+        .extra
+        .iter()
+        .filter(|(name, _)| !held.contains(name) && *name != "clock" && *name != "answers")
+    {
         losses.add(&format!("header: {name}"));
     }
 }

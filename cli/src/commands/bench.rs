@@ -241,7 +241,12 @@ fn link(args: &BenchArgs, out: &mut Out, stop: &Stop) -> Result<(), Failure> {
     let fragment = match &args.reader {
         Some(ReaderSpec::Pcsc(fragment)) => fragment,
         Some(reader) => return rate(reader, args, out, stop),
-        None => return Err(Failure::new(USAGE, "bench link needs a reader: give --reader; with pcsc:FRAGMENT it compares with SCardTransmit")),
+        None => {
+            return Err(Failure::new(
+                USAGE,
+                "bench link needs a reader: give --reader; with pcsc:FRAGMENT it compares with SCardTransmit",
+            ));
+        }
     };
     let mut source = PcscSource::open(fragment)?;
     let folder = tempfile_here()?;
@@ -261,7 +266,10 @@ fn rate(reader: &ReaderSpec, args: &BenchArgs, out: &mut Out, stop: &Stop) -> Re
     let folder = tempfile_here()?;
     let cost = bench::link::rate(source.as_mut(), args.count, folder.path(), stop)?;
     out.event(&event("link", &cost), || {
-        format!("APDUs per second at {}: {:.0} as the lock does it, recorder on", cost.reader, cost.per_second)
+        format!(
+            "APDUs per second at {}: {:.0} as the lock does it, recorder on",
+            cost.reader, cost.per_second
+        )
     })?;
     Ok(())
 }

@@ -22,8 +22,11 @@ pub fn run(args: &DepArgs, out: &mut Out, stop: &Stop) -> Outcome {
     if let Some(address) = &args.poll {
         let card = poll_type_f(address, rate, SYSTEM_ANY).map_err(|e| Failure::new(DEVICE, e))?;
         let (id, parameters, data) = (hex::encode(card.id), hex::encode(card.parameters), card.data.map(hex::encode));
-        let event = json!({"event": "card", "technology": "F", "id": id, "parameters": parameters, "system": data, "nfc_dep": card.has_nfc_dep()});
-        out.event(&event, || format!("type F: NFCID2 {id}, PAD {parameters}, system {}", data.as_deref().unwrap_or("-")))?;
+        let event =
+            json!({"event": "card", "technology": "F", "id": id, "parameters": parameters, "system": data, "nfc_dep": card.has_nfc_dep()});
+        out.event(&event, || {
+            format!("type F: NFCID2 {id}, PAD {parameters}, system {}", data.as_deref().unwrap_or("-"))
+        })?;
         return Ok(DONE);
     }
     if let Some(address) = &args.target {
@@ -37,7 +40,9 @@ pub fn run(args: &DepArgs, out: &mut Out, stop: &Stop) -> Outcome {
 }
 
 fn rate(kbps: u32) -> Result<BitRate, Failure> {
-    let found = BitRate::ALL.into_iter().find(|rate| rate.kbps() == kbps && *rate <= BitRate::Kbps424);
+    let found = BitRate::ALL
+        .into_iter()
+        .find(|rate| rate.kbps() == kbps && *rate <= BitRate::Kbps424);
     found.ok_or_else(|| Failure::new(USAGE, format!("{kbps} kbit/s is no rate of NFC-DEP; they are 106, 212, 424")))
 }
 
@@ -66,7 +71,12 @@ fn initiator(address: &str, at: BitRate, rate: BitRate, general: &[u8], args: &D
         same &= echoed;
         let event = json!({"event": "exchange", "sent": data.len(), "received": received.len(), "echoed": echoed, "ms": ms(time)});
         out.event(&event, || {
-            format!("{} bytes, {} back{}", data.len(), received.len(), if echoed { ", the same" } else { "" })
+            format!(
+                "{} bytes, {} back{}",
+                data.len(),
+                received.len(),
+                if echoed { ", the same" } else { "" }
+            )
         })?;
     }
     session.release().map_err(failed)?;
@@ -76,7 +86,9 @@ fn initiator(address: &str, at: BitRate, rate: BitRate, general: &[u8], args: &D
 fn target(address: &str, general: &[u8], out: &mut Out, stop: &Stop) -> Outcome {
     let listener = Listener::bind(address).map_err(|e| Failure::new(DEVICE, e))?;
     let local = listener.local_addr();
-    out.event(&json!({"event": "ready", "listen": local.to_string()}), || format!("ready: a target at udp {local}"))?;
+    out.event(&json!({"event": "ready", "listen": local.to_string()}), || {
+        format!("ready: a target at udp {local}")
+    })?;
     let id: [u8; 6] = random()?;
     let uid = Uid::new(&[0x08, id[0], id[1], id[2]]).ok_or_else(|| Failure::new(DEVICE, "no identifier"))?;
     let mut echo = Echo::new(uid, id, general);

@@ -2,9 +2,9 @@
 
 pub mod apdu;
 pub mod bench;
-pub mod dep;
 pub mod convert;
 pub mod demo;
+pub mod dep;
 pub mod diff;
 pub mod doctor;
 pub mod init;

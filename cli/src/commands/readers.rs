@@ -64,7 +64,9 @@ pub fn run(out: &mut Out) -> Outcome {
 
 /// Serial lines that a PN532 may be on. They are not opened: what is there may be something else, which would not like that.
 fn serial_lines() -> Vec<PathBuf> {
-    let Ok(devices) = std::fs::read_dir("/dev") else { return Vec::new() };
+    let Ok(devices) = std::fs::read_dir("/dev") else {
+        return Vec::new();
+    };
     let usual = ["ttyUSB", "ttyACM", "cu.usbserial", "cu.usbmodem"];
     let is_line = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
