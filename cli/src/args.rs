@@ -74,6 +74,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Play one side of a tape against a live other side
     Replay(ReplayArgs),
+    /// NFC-DEP with a peer over UDP, as initiator or target; type F cards there
+    Dep(DepArgs),
     /// Turn a tape, trace or log into another format
     Convert(ConvertArgs),
     /// Compare two sessions by what they mean
@@ -450,6 +452,35 @@ pub struct ReplayArgs {
     /// As lock: how long to wait for a card, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub wait: u64,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor dep --poll 127.0.0.1:54321\n  tapdoor dep --initiator 127.0.0.1:54321 --rate 424 --bytes 1,250,2000\n  tapdoor dep --target 127.0.0.1:54321\n\nFrames travel over UDP in nfcpy's format. The target sends back what it is sent; the initiator sends so many bytes and\nexpects them back. Exit status 1 if others came back."
+)]
+#[group(id = "role", required = true, multiple = false)]
+pub struct DepArgs {
+    /// What type F card listens at HOST:PORT
+    #[arg(long, value_name = "HOST:PORT", group = "role")]
+    pub poll: Option<String>,
+    /// Be the initiator, with the target that listens at HOST:PORT
+    #[arg(long, value_name = "HOST:PORT", group = "role")]
+    pub initiator: Option<String>,
+    /// Be a target at HOST:PORT that sends back what it is sent
+    #[arg(long, value_name = "HOST:PORT", group = "role")]
+    pub target: Option<String>,
+    /// Rate in kbit/s: 106, 212 or 424
+    #[arg(long, value_name = "KBPS", default_value_t = 212)]
+    pub rate: u32,
+    /// Rate at which the target is looked for, if it is not the same: then PSL follows
+    #[arg(long, value_name = "KBPS")]
+    pub find_at: Option<u32>,
+    /// How many bytes to send, one exchange each
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 250, 2000], value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub bytes: Vec<u32>,
+    /// General bytes of ATR, in hexadecimal
+    #[arg(long, value_name = "HEX", default_value = "")]
+    pub general: String,
 }
 
 #[derive(Args, Debug)]

@@ -4,6 +4,7 @@ pub mod apdu;
 pub mod bench;
 pub mod convert;
 pub mod demo;
+pub mod dep;
 pub mod diff;
 pub mod doctor;
 pub mod init;
@@ -47,6 +48,7 @@ pub fn dispatch(arguments: &Arguments, out: &mut Out, stop: &Stop, interrupt: Op
         Command::Phone(a) => phone::run(a, out, stop),
         Command::Server(a) => server::run(a, out, stop),
         Command::Apdu(a) => apdu::run(a, out, stop),
+        Command::Dep(a) => dep::run(a, out, stop),
         Command::Run(a) => run::run(a, out, stop),
         Command::Shell(a) => match interrupt {
             Some(interrupt) => shell::run(a, out, interrupt),
