@@ -1,8 +1,8 @@
 //! Measurements: `tapdoor bench`. Peers and limits are measured in the same run and compared as ratios.
 
 mod bare_pcsc;
-pub mod download;
 pub mod decode;
+pub mod download;
 pub mod link;
 pub mod tap;
 pub mod tape;

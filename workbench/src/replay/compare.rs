@@ -20,7 +20,11 @@ pub fn answers(command: &[u8], then: &[u8], now: &[u8]) -> Vec<String> {
     };
     let (sw_a, sw_b) = (StatusWord::from(*sw_a), StatusWord::from(*sw_b));
     if sw_a != sw_b {
-        out.push(format!("status word {sw_a} ({}) then, {sw_b} ({}) now", sw_a.meaning(), sw_b.meaning()));
+        out.push(format!(
+            "status word {sw_a} ({}) then, {sw_b} ({}) now",
+            sw_a.meaning(),
+            sw_b.meaning()
+        ));
     }
     if a == b {
         return out;

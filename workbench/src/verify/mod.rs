@@ -59,7 +59,9 @@ impl Verified {
     /// Whether every value is what the keys give, and today's lock decides as then and asks what it asked then.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.same_decision() != Some(false) && self.difference.is_none() && !self.checks.iter().any(|c| matches!(c.found, Found::Wrong { .. }))
+        self.same_decision() != Some(false)
+            && self.difference.is_none()
+            && !self.checks.iter().any(|c| matches!(c.found, Found::Wrong { .. }))
     }
 }
 
@@ -103,7 +105,9 @@ impl Verifier {
             let seconds = u32::try_from(tap.began / 1_000_000_000).unwrap_or(u32::MAX);
             created.map(|created| created.saturating_add(seconds))
         });
-        let (now, difference) = self.today.run(&self.config, &tap, &checked, clock.unwrap_or_else(tapdoor_reader::lock::now));
+        let (now, difference) = self
+            .today
+            .run(&self.config, &tap, &checked, clock.unwrap_or_else(tapdoor_reader::lock::now));
         unproven.extend(checked.unproven);
         let Tap {
             verdict,

@@ -150,7 +150,10 @@ impl Today {
         let mut pause = |_| true;
         let mut fetch = |_: &Request| -> Result<(), NoDownload> {
             let then = tap.verdict.as_ref();
-            match then.and_then(|v| v.reason.as_deref()).and_then(|name| Reason::ALL.into_iter().find(|r| r.name() == name)) {
+            match then
+                .and_then(|v| v.reason.as_deref())
+                .and_then(|name| Reason::ALL.into_iter().find(|r| r.name() == name))
+            {
                 // What the server did then is not judged here.
                 Some(reason) if then.is_some_and(|v| v.verdict == "refused") && !tap.goes_on() => Err(NoDownload {
                     reason,
@@ -216,7 +219,11 @@ fn caps(config: &LockConfig, tap: &RecordedTap, now: &mut Tap) {
     if slow > limit(config.caps.answer) || total > limit(config.caps.tap) {
         now.verdict = TapVerdict::Refused;
         now.reason = Some(Reason::Timeout);
-        now.detail = format!("the slowest answer took {:.1} ms, all of them {:.1} ms: beyond the caps", slow as f64 / 1e6, total as f64 / 1e6);
+        now.detail = format!(
+            "the slowest answer took {:.1} ms, all of them {:.1} ms: beyond the caps",
+            slow as f64 / 1e6,
+            total as f64 / 1e6
+        );
     }
 }
 
