@@ -101,15 +101,15 @@ fn wrong_usage_is_exit_status_2() {
         &["lock"],
         &["lock", "--config", &lock],
         &["lock", "--config", &lock, "--reader", "bogus:"],
-        &["lock", "--config", &lock, "--reader", "udp:127.0.0.1:5"],
+        &["lock", "--config", &lock, "--reader", "udp:nowhere"],
         &["lock", "--config", &lock, "--reader", "sim:fly"],
         &["lock", "--config", &lock, "--reader", "sim:", "--count", "0"],
         &["lock", "--config", &lock, "--reader", "sim:", "--once", "--count", "2"],
         &["lock", "--config", &lock, "--reader", "sim:", "--expect", "perhaps"],
-        &["lock", "--config", &lock, "--reader", "sim:", "--once", "--method", "aliro"],
+        &["lock", "--config", &lock, "--reader", "sim:", "--once", "--method", "fly"],
         &["phone", "--config", &phone],
         &["phone", "--config", &phone, "--serve", "vpcd"],
-        &["phone", "--config", &phone, "--serve", "pn532:/tmp/x"],
+        &["phone", "--config", &phone, "--serve", "pn532:"],
         &["phone", "--config", &phone, "--serve", "tcp-listen:127.0.0.1:0", "--lab", "fly"],
         &["apdu", "--reader", "sim:"],
         &["apdu", "--reader", "sim:", "00A4040000", "--sw", "90"],
@@ -857,10 +857,8 @@ fn a_probe_says_what_a_phone_is_and_its_tape_says_it_again() {
     assert_eq!((&live[0]["event"], &live[1]["event"]), (&"ready".into(), &"atr".into()));
     assert_eq!(live[1]["kind"], "contactless");
     let summary = live.last().unwrap();
-    assert_eq!(
-        (&summary["event"], &summary["ours"], &summary["android"]),
-        (&"summary".into(), &3.into(), &false.into())
-    );
+    assert_eq!((&summary["event"], &summary["android"]), (&"summary".into(), &false.into()));
+    assert!(summary["ours"].as_u64().unwrap() >= 3, "{summary}");
     let application = live.iter().find(|event| event["aid"] == "f0544150444f4f5201").unwrap();
     assert_eq!(
         (&application["state"], &application["sw"], &application["data"]),
@@ -901,5 +899,5 @@ fn a_probe_of_a_card_program_that_connects() {
     let listen = probe.wait_event("ready", LONG)["listen"].as_str().unwrap().to_owned();
     let phone = house.arg("phone.toml");
     let _phone = Proc::tapdoor(&["phone", "--config", &phone, "--serve", &format!("vpcd:{listen}")], &[]);
-    assert_eq!(probe.wait_event("summary", LONG)["ours"], 3);
+    assert!(probe.wait_event("summary", LONG)["ours"].as_u64().unwrap() >= 3);
 }

@@ -101,21 +101,20 @@ pub fn ready(reader: &ReaderInfo) -> Value {
 
 /// A card that comes within so many seconds; `None` if somebody interrupts.
 fn wait_for_card(source: &mut dyn CardSource, seconds: u64, stop: &Stop) -> Result<Option<Session>, Failure> {
-    let waiting = Stop::new();
-    let (late, interrupt) = (waiting.clone(), waiting.clone());
+    // The session may ask the one that it was given whether somebody wants to stop; the other one ends the thread that watches the time.
+    let (waiting, here) = (Stop::new(), Stop::new());
+    let (interrupt, late, watch) = (waiting.clone(), waiting.clone(), here.clone());
     let _interrupt = stop.on_stop(move || interrupt.stop());
     let limit = Duration::from_secs(seconds);
     thread::spawn(move || {
-        if !late.sleep(limit) {
+        if !watch.sleep(limit) {
             late.stop();
         }
     });
-    match source.wait_card(&waiting) {
-        Ok(session) => {
-            // Ends the thread that watches the time.
-            waiting.stop();
-            Ok(Some(session))
-        }
+    let session = source.wait_card(&waiting);
+    here.stop();
+    match session {
+        Ok(session) => Ok(Some(session)),
         Err(_) if stop.is_stopped() => Ok(None),
         Err(_) if waiting.is_stopped() => {
             let name = source.describe().name;
