@@ -100,6 +100,7 @@ enum App {
     Aliro,
     HomeKey,
     Ndef,
+    Desfire,
 }
 
 impl App {
@@ -121,6 +122,8 @@ impl App {
             Self::HomeKey
         } else if aid == [0xD2, 0x76, 0x00, 0x00, 0x85, 0x01, 0x01] {
             Self::Ndef
+        } else if aid == [0xD2, 0x76, 0x00, 0x00, 0x85, 0x01, 0x00] {
+            Self::Desfire
         } else {
             Self::Unknown
         }
@@ -302,7 +305,7 @@ impl Session {
         let data = view.find(command.data);
         let (name, mut fields, asked) = self.meaning(&command, data, chip);
         self.asked = asked;
-        let name = match command.is_chained() {
+        let name = match command.is_chained() && !name.starts_with("DESFire") {
             true => {
                 fields.clear();
                 format!("{name}, more follows")
@@ -324,6 +327,11 @@ impl Session {
             if let Some((name, fields, answer)) = aliro::command(command, data, home) {
                 return (name, fields, Asked::Aliro(answer));
             }
+        }
+        if command.cla == 0x90 && (self.selected == App::Desfire || (self.selected == App::Unknown && (p1, p2) == (0, 0)))
+            && let Some(name) = names::desfire(ins)
+        {
+            return (format!("DESFire {name}"), data.field("data"), Asked::Other);
         }
         match ins {
             _ if cla == 0xFF => ("command to the reader itself".into(), data.field("data"), Asked::Other),

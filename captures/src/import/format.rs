@@ -189,6 +189,7 @@ pub fn recognise(prefix: &[u8]) -> Result<Format, ReadError> {
             return Ok(Format::Pcap);
         }
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => return Err(utf16()),
+        _ if is_utf16(prefix) => return Err(utf16()),
         _ => {}
     }
     let text = prefix.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(prefix);
@@ -234,18 +235,19 @@ fn utf16() -> ReadError {
 
 fn binary_rubbish(prefix: &[u8]) -> ReadError {
     let first: Vec<_> = prefix.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    // Text in UTF-16 without a mark at its beginning has a zero in every other byte.
-    let pairs = prefix.as_chunks::<2>().0.iter().take(512);
+    unknown(format!("the bytes {} are of no format that is known", first.join(" ")))
+}
+
+/// Text in UTF-16 without a mark at its beginning: a zero in every other byte.
+fn is_utf16(prefix: &[u8]) -> bool {
     let (mut low, mut high, mut all) = (0usize, 0usize, 0usize);
-    for [a, b] in pairs {
-        low += usize::from(*a == 0 && b.is_ascii_graphic());
-        high += usize::from(*b == 0 && (a.is_ascii_graphic() || a.is_ascii_whitespace()));
+    for [a, b] in prefix.as_chunks::<2>().0.iter().take(512) {
+        let text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+        low += usize::from(*a == 0 && text(b));
+        high += usize::from(*b == 0 && text(a));
         all += 1;
     }
-    if all > 4 && (low * 10 > all * 9 || high * 10 > all * 9) {
-        return utf16();
-    }
-    unknown(format!("the bytes {} are of no format that is known", first.join(" ")))
+    all > 4 && (low * 10 > all * 9 || high * 10 > all * 9)
 }
 
 /// A control character that text does not have.

@@ -215,6 +215,9 @@ pub(crate) fn signature(line: &[u8]) -> Option<Signature> {
     if begins(b"{\"tape\":") {
         return Some(Certain(Format::Tape));
     }
+    if begins(b"\"frames\"") || begins(b"{\"frames\"") {
+        return Some(Certain(Format::NfcLaboratory));
+    }
     if contains(line, b"| Src | Data") {
         return Some(Certain(Format::Pm3Text));
     }
@@ -249,9 +252,10 @@ pub(crate) fn signature(line: &[u8]) -> Option<Signature> {
         return Some(Likely(Format::OpenSc));
     }
     if begins(b"-->") || begins(b"<--") {
-        return Some(Likely(Format::Arrows));
+        let bytes = hex_bytes(&line[3..]).is_some_and(|bytes| bytes.len() > 1);
+        return Some(if bytes { Certain(Format::Arrows) } else { Likely(Format::Arrows) });
     }
-    if (begins(b">>") || begins(b"<<")) && !begins(b">>>") && !begins(b"<<<") {
+    if (begins(b">> ") || begins(b"<< ")) && line.get(3).is_some_and(u8::is_ascii_hexdigit) {
         return Some(Likely(Format::Apdu4j));
     }
     if let [b'<' | b'>', b' ', rest @ ..] = line
