@@ -167,7 +167,11 @@ impl<E: Events> Taps<E> {
             }
             Layer::Apdu => self.exchange(event, decoded, tap),
             Layer::Lock => {
-                let fields: Vec<_> = decoded.fields.into_iter().filter(|field| matches!(field.name.as_str(), "verdict" | "reason" | "method")).collect();
+                let fields: Vec<_> = decoded
+                    .fields
+                    .into_iter()
+                    .filter(|field| matches!(field.name.as_str(), "verdict" | "reason" | "method"))
+                    .collect();
                 if fields.iter().all(|field| field.name != "verdict") {
                     return false;
                 }
@@ -208,7 +212,9 @@ impl<E: Events> Taps<E> {
                     return false;
                 };
                 step.end = apdu.t;
-                let sw = decoded.sw.map_or_else(|| "none".to_owned(), |sw| format!("{:04x} {}", sw.0, sw.meaning()));
+                let sw = decoded
+                    .sw
+                    .map_or_else(|| "none".to_owned(), |sw| format!("{:04x} {}", sw.0, sw.meaning()));
                 step.answered = Some((sw, decoded.fields));
                 true
             }
@@ -327,7 +333,8 @@ impl<F: FnMut(Finding)> Pair<'_, F> {
             }
             (None, None) => {}
             (left, right) => {
-                let text = |answer: &Option<(String, Vec<Field>)>| answer.as_ref().map_or_else(|| "no answer".to_owned(), |(sw, _)| sw.clone());
+                let text =
+                    |answer: &Option<(String, Vec<Field>)>| answer.as_ref().map_or_else(|| "no answer".to_owned(), |(sw, _)| sw.clone());
                 self.differs("status", &a.name, None, Some(&text(left)), Some(&text(right)));
             }
         }
@@ -413,7 +420,11 @@ fn align(a: &[Step], b: &[Step]) -> Vec<(Option<usize>, Option<usize>)> {
     for row in (0..rows).rev() {
         for column in (0..columns).rev() {
             let like = likeness(&rest_a[row], &rest_b[column]) as u16;
-            let diagonal = if like > 0 { table[(row + 1) * width + column + 1].saturating_add(like) } else { 0 };
+            let diagonal = if like > 0 {
+                table[(row + 1) * width + column + 1].saturating_add(like)
+            } else {
+                0
+            };
             table[row * width + column] = diagonal.max(table[(row + 1) * width + column]).max(table[row * width + column + 1]);
         }
     }
@@ -448,17 +459,24 @@ mod tests {
             let events = lines.lines().enumerate().map(|(n, line)| {
                 let (dir, data) = line.split_once(' ').unwrap();
                 let dir = if dir == ">" { "out" } else { "in" };
-                format!("{{\"t\":{n},\"layer\":\"apdu\",\"dir\":\"{dir}\",\"data\":\"{}\",\"tap\":1}}\n", data.replace(' ', ""))
+                format!(
+                    "{{\"t\":{n},\"layer\":\"apdu\",\"dir\":\"{dir}\",\"data\":\"{}\",\"tap\":1}}\n",
+                    data.replace(' ', "")
+                )
             });
             format!("{{\"tape\":1}}\n{}", events.collect::<String>())
         };
         let (a, b) = (tape(a), tape(b));
         let mut found = Vec::new();
-        let totals = diff(TapeReader::new(a.as_bytes()).unwrap(), TapeReader::new(b.as_bytes()).unwrap(), |finding| {
-            if let Finding::Difference(d) = finding {
-                found.push(format!("{} {} {:?} {:?} {:?}", d.kind, d.step, d.field, d.a, d.b));
-            }
-        })
+        let totals = diff(
+            TapeReader::new(a.as_bytes()).unwrap(),
+            TapeReader::new(b.as_bytes()).unwrap(),
+            |finding| {
+                if let Finding::Difference(d) = finding {
+                    found.push(format!("{} {} {:?} {:?} {:?}", d.kind, d.step, d.field, d.a, d.b));
+                }
+            },
+        )
         .unwrap();
         assert_eq!(totals.differences as usize, found.len());
         found
@@ -467,8 +485,17 @@ mod tests {
     const SELECT: &str = "> 00a4040009f0544150444f4f520100";
 
     fn tap(fresh: &str, sw: &str) -> String {
-        let fci = format!("6f34 8409f0544150444f4f5201 a527 800101 8110{} 8210{}", fresh.repeat(16), fresh.repeat(16));
-        format!("{SELECT}\n< {fci} 9000\n> 808800002c {}{}{}\n< {sw}", fresh.repeat(16), "11".repeat(8), fresh.repeat(20))
+        let fci = format!(
+            "6f34 8409f0544150444f4f5201 a527 800101 8110{} 8210{}",
+            fresh.repeat(16),
+            fresh.repeat(16)
+        );
+        format!(
+            "{SELECT}\n< {fci} 9000\n> 808800002c {}{}{}\n< {sw}",
+            fresh.repeat(16),
+            "11".repeat(8),
+            fresh.repeat(20)
+        )
     }
 
     #[test]
@@ -482,7 +509,10 @@ mod tests {
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with("status AUTHENTICATE, challenge-response"), "{found:?}");
         let found = compare(&tap("aa", "9000"), &tap("aa", "9000").replace("800101", "800102"));
-        assert_eq!(found, ["field SELECT f0544150444f4f5201, Tapdoor challenge-response Some(\"version\") Some(\"01\") Some(\"02\")"]);
+        assert_eq!(
+            found,
+            ["field SELECT f0544150444f4f5201, Tapdoor challenge-response Some(\"version\") Some(\"01\") Some(\"02\")"]
+        );
     }
 
     #[test]

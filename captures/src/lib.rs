@@ -12,7 +12,13 @@
 //! | [`mod@write`] | [`TapeWriter`], which survives a kill; [`SharedTape`] for several links onto one tape |
 //! | [`mask`] | [`Masker`]: which bytes are secrets |
 //! | [`read`] | [`TapeReader`], streaming and bounded |
+//! | [`mod@import`] | [`Import`]: other programs' files as events, recognised from their content |
+//! | [`mod@export`] | events as other programs' files, and what was lost |
+//! | [`rf`] | frames: CRC, ISO-DEP blocks, and [`Assembler`], which makes APDUs of them |
 //! | [`decode`] | [`Decoder`]: what an event means |
+//! | [`volatile`] | which fields are fresh in every tap |
+//! | [`mod@diff`] | two sessions compared by what they mean |
+//! | [`redact`] | secrets and identities taken out |
 //! | [`show`] | a tape as text or JSON, for people and programs |
 //!
 //! ```

@@ -39,11 +39,14 @@ pub struct Replaced {
     pub places: u64,
 }
 
+/// A value and its replacement, for values of one length.
+type Values = HashMap<Vec<u8>, Vec<u8>>;
+
 /// Values and what stands in their place.
 #[derive(Default)]
 struct Table {
     /// By length, the longest first.
-    lengths: Vec<(usize, HashMap<Vec<u8>, Vec<u8>>)>,
+    lengths: Vec<(usize, Values)>,
     count: usize,
 }
 
@@ -230,11 +233,19 @@ impl<E: Events> Redactor<E> {
         }
         self.fields(event, &decoded);
         for (name, _) in event.extra.iter() {
-            let digits = event.extra.text(name).filter(|_| matches!(name, "imei" | "iccid" | "imsi" | "msisdn"));
+            let digits = event
+                .extra
+                .text(name)
+                .filter(|_| matches!(name, "imei" | "iccid" | "imsi" | "msisdn"));
             if let Some(digits) = digits {
                 self.secret(name, digits.as_bytes());
             }
-            if let Some(uid) = event.extra.text(name).filter(|_| matches!(name, "uid" | "pupi")).and_then(|uid| hex::decode(uid).ok()) {
+            if let Some(uid) = event
+                .extra
+                .text(name)
+                .filter(|_| matches!(name, "uid" | "pupi"))
+                .and_then(|uid| hex::decode(uid).ok())
+            {
                 self.uid(&uid);
             }
         }

@@ -50,7 +50,10 @@ type Read1 = (Format, Header, Vec<Event>, Option<ReadError>);
 
 fn import(bytes: &[u8], from: Option<Format>) -> Result<Read1, ReadError> {
     // A small buffer, so that everything is put together from pieces.
-    let mut import = Import::open(BufReader::with_capacity(if bytes.len() % 5 == 0 { 61 } else { 4096 }, Cursor::new(bytes.to_vec())), from)?;
+    let mut import = Import::open(
+        BufReader::with_capacity(if bytes.len().is_multiple_of(5) { 61 } else { 4096 }, Cursor::new(bytes.to_vec())),
+        from,
+    )?;
     let mut events = Vec::new();
     let mut error = None;
     while let Some(event) = import.next_event() {
@@ -71,7 +74,11 @@ fn whole(bytes: &[u8]) -> (Format, Header, Vec<Event>) {
 /// The APDUs of a tape: its own, or those that its frames carry.
 fn apdus(events: &[Event]) -> Vec<String> {
     let mut assembler = Assembler::new();
-    let own: Vec<_> = events.iter().filter(|event| event.layer == Layer::Apdu && event.data.is_some()).cloned().collect();
+    let own: Vec<_> = events
+        .iter()
+        .filter(|event| event.layer == Layer::Apdu && event.data.is_some())
+        .cloned()
+        .collect();
     let apdus = match own.is_empty() {
         true => events.iter().filter_map(|event| assembler.feed(event)).collect(),
         false => own,
@@ -79,9 +86,9 @@ fn apdus(events: &[Event]) -> Vec<String> {
     apdus.iter().map(|event| hex::encode(event.data.as_deref().unwrap())).collect()
 }
 
-struct List(Header, std::vec::IntoIter<Event>);
+struct List<I>(Header, I);
 
-impl Events for List {
+impl<I: Iterator<Item = Event>> Events for List<I> {
     fn header(&self) -> &Header {
         &self.0
     }
@@ -93,7 +100,7 @@ impl Events for List {
 
 fn written(header: &Header, events: &[Event], to: Format) -> (Vec<u8>, Vec<export::Loss>) {
     let mut bytes = Vec::new();
-    let report = export::convert(List(header.clone(), events.to_vec().into_iter()), to, &mut bytes).unwrap();
+    let report = export::convert(List(header.clone(), events.iter().cloned()), to, &mut bytes).unwrap();
     (bytes, report.losses.list())
 }
 
@@ -110,7 +117,11 @@ fn every_format_is_recognised_and_has_the_same_session() {
             assert!(events.last().unwrap().extra.get("error").is_some());
         }
         assert_eq!(apdus, expected, "{name}");
-        let directions: Vec<_> = events.iter().filter(|event| event.layer == Layer::Apdu).map(|event| event.dir).collect();
+        let directions: Vec<_> = events
+            .iter()
+            .filter(|event| event.layer == Layer::Apdu)
+            .map(|event| event.dir)
+            .collect();
         if directions.len() == 4 {
             let (out, back) = (Some(Direction::Out), Some(Direction::In));
             assert_eq!(directions, [out, back, out, back], "{name}");
@@ -123,9 +134,20 @@ fn what_the_files_say_of_reader_card_and_time_is_kept() {
     let atr = hex::decode("3b8080010101").unwrap();
     for name in ["apdu4j-old.log", "apdu4j-new.log", "tap.dump"] {
         let (_, header, _) = whole(&sample(name));
-        assert_eq!((header.atr.as_ref(), header.extra.text("protocol").as_deref()), (Some(&atr), Some("T=1")), "{name}");
+        assert_eq!(
+            (header.atr.as_ref(), header.extra.text("protocol").as_deref()),
+            (Some(&atr), Some("T=1")),
+            "{name}"
+        );
     }
-    for name in ["apdu4j-old.log", "tap.dump", "pcscd.log", "opensc-new.log", "opensc-old.log", "opensc-tool.txt"] {
+    for name in [
+        "apdu4j-old.log",
+        "tap.dump",
+        "pcscd.log",
+        "opensc-new.log",
+        "opensc-old.log",
+        "opensc-tool.txt",
+    ] {
         let (_, header, _) = whole(&sample(name));
         assert_eq!(header.reader.as_deref(), Some("ACS ACR122U PICC Interface 00 00"), "{name}");
     }
@@ -139,11 +161,19 @@ fn what_the_files_say_of_reader_card_and_time_is_kept() {
         ("nci-reader.log", 20),
     ] {
         let (_, _, events) = whole(&sample(name));
-        let times: Vec<_> = events.iter().filter(|event| event.layer == Layer::Apdu).map(|event| event.t).collect();
+        let times: Vec<_> = events
+            .iter()
+            .filter(|event| event.layer == Layer::Apdu)
+            .map(|event| event.t)
+            .collect();
         assert_eq!(times[1] - times[0], ms * 1_000_000, "{name}");
     }
     let (_, _, events) = whole(&sample("nfcpy-acr122.log"));
-    assert!(["ccid", "pn532", "rf", "apdu"].iter().all(|layer| events.iter().any(|event| event.layer.as_str() == *layer)));
+    assert!(
+        ["ccid", "pn532", "rf", "apdu"]
+            .iter()
+            .all(|layer| events.iter().any(|event| event.layer.as_str() == *layer))
+    );
     let (_, _, events) = whole(&sample("nci-hce.log"));
     assert!(events.iter().any(|event| event.extra.text("field").as_deref() == Some("on")));
     let (_, _, events) = whole(&sample("pm3-list.txt"));
@@ -190,7 +220,12 @@ fn pcap(events: &[Event]) -> Vec<u8> {
         let data = event.data.as_deref().unwrap();
         let code = if event.dir == Some(Direction::Out) { 0xFE } else { 0xFF };
         let length = data.len() as u32 + 4;
-        for number in [(event.t / 1_000_000_000) as u32, (event.t % 1_000_000_000 / 1000) as u32, length, length] {
+        for number in [
+            (event.t / 1_000_000_000) as u32,
+            (event.t % 1_000_000_000 / 1000) as u32,
+            length,
+            length,
+        ] {
             bytes.extend_from_slice(&number.to_be_bytes());
         }
         bytes.extend_from_slice(&[0, code, 0, data.len() as u8]);
@@ -275,9 +310,15 @@ fn lines_in_the_wrong_order() {
     }
     assert!(errors >= 10, "{errors}");
     // An answer that comes before its command.
-    for text in ["A<< (0000+2) (9ms) 6A88\nA>> T=1 (4+0000) 80CA7F68 00\n", "00000001 SW: 90 00\n00000001 APDU: 00 A4 04 00\n"] {
+    for text in [
+        "A<< (0000+2) (9ms) 6A88\nA>> T=1 (4+0000) 80CA7F68 00\n",
+        "00000001 SW: 90 00\n00000001 APDU: 00 A4 04 00\n",
+    ] {
         let error = judged(text.as_bytes(), None, text).unwrap();
-        assert!(error.starts_with("line 1, ") && error.contains("no command; expected the command before it"), "{error}");
+        assert!(
+            error.starts_with("line 1, ") && error.contains("no command; expected the command before it"),
+            "{error}"
+        );
     }
 }
 
@@ -289,7 +330,10 @@ fn two_formats_in_one_file() {
             let error = judged(&bytes, Some(*format), &format!("{first} and {second}"));
             // These have lines that no other format has.
             let plain = matches!(other, Format::Scriptor | Format::Dump) || matches!(*second, "arrows-short.log" | "bibo.log");
-            let kin = matches!((format, other), (Format::OpenSc | Format::OpenScTool, Format::OpenSc | Format::OpenScTool));
+            let kin = matches!(
+                (format, other),
+                (Format::OpenSc | Format::OpenScTool, Format::OpenSc | Format::OpenScTool)
+            );
             if format != other && !plain && !kin {
                 assert!(error.is_some(), "{first} and {second}");
             }
@@ -297,7 +341,10 @@ fn two_formats_in_one_file() {
     }
     let bytes = [sample("pcscd.log"), sample("libnfc-uart.log")].concat();
     let error = judged(&bytes, None, "both").unwrap();
-    assert!(error.contains("here begins what looks like libnfc") && error.contains("split the file"), "{error}");
+    assert!(
+        error.contains("here begins what looks like libnfc") && error.contains("split the file"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -309,7 +356,12 @@ fn nothing_and_rubbish() {
             judged(rubbish, Some(format), format.name());
         }
     }
-    for rubbish in [&b"hello\nworld\n"[..], &[0; 1000], &[0xFF; 1000], b"\x7FELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00"] {
+    for rubbish in [
+        &b"hello\nworld\n"[..],
+        &[0; 1000],
+        &[0xFF; 1000],
+        b"\x7FELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+    ] {
         assert!(judged(rubbish, None, "rubbish").is_some());
     }
     assert!(judged(b"", None, "nothing").unwrap().contains("the file is empty"));
@@ -387,7 +439,13 @@ fn there_and_back_without_a_loss() {
     for (name, format) in [("tap.dump", Format::Dump), ("test.script", Format::Scriptor)] {
         let bytes = sample(name);
         let (_, header, events) = whole(&bytes);
-        let lines = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+        let lines = |bytes: &[u8]| {
+            String::from_utf8_lossy(bytes)
+                .lines()
+                .filter(|line| !line.is_empty())
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
         let (again, _) = written(&header, &events, format);
         // Which second of the tool's version it was is not ours to say.
         assert_eq!(lines(&again)[1..], lines(&bytes)[1..], "{name}");
@@ -405,19 +463,32 @@ fn there_and_back_without_a_loss() {
     let (_, back, again) = whole(&bytes);
     assert_eq!((losses, apdus(&again)), (vec![], APDUS.map(str::to_owned).to_vec()));
     assert_eq!(back, header);
-    assert_eq!(again.iter().filter(|event| event.layer == Layer::Apdu).cloned().collect::<Vec<_>>(), events);
+    assert_eq!(
+        again.iter().filter(|event| event.layer == Layer::Apdu).cloned().collect::<Vec<_>>(),
+        events
+    );
 }
 
 #[test]
 fn losses_are_said() {
     let (_, header, events) = whole(&sample("laboratory.json"));
-    let lost = |to| written(&header, &events, to).1.into_iter().map(|loss| loss.what).collect::<Vec<_>>().join("; ");
+    let lost = |to| {
+        written(&header, &events, to)
+            .1
+            .into_iter()
+            .map(|loss| loss.what)
+            .collect::<Vec<_>>()
+            .join("; ")
+    };
     assert!(lost(Format::Dump).contains("frames"), "{}", lost(Format::Dump));
     assert!(lost(Format::Dump).contains("no ATR"));
     assert!(lost(Format::Scriptor).contains("answers") && lost(Format::Scriptor).contains("times"));
     let (_, header, events) = whole(&sample("tap.dump"));
     let (trace, losses) = written(&header, &events, Format::Pm3Trace);
-    assert!(losses.iter().any(|loss| loss.what.contains("made up") && loss.count == 4), "{losses:?}");
+    assert!(
+        losses.iter().any(|loss| loss.what.contains("made up") && loss.count == 4),
+        "{losses:?}"
+    );
     assert_eq!(apdus(&whole(&trace).2), APDUS);
     let (script, _) = written(&header, &events, Format::Door);
     let script = String::from_utf8(script).unwrap();
@@ -430,7 +501,10 @@ fn losses_are_said() {
     }
     let (csv, _) = written(&header, &events, Format::Csv);
     let csv = String::from_utf8(csv).unwrap();
-    assert!(csv.starts_with("t,tap,layer,") && csv.contains("0,,apdu,out,00a4040009") && csv.contains("a remark"), "{csv}");
+    assert!(
+        csv.starts_with("t,tap,layer,") && csv.contains("0,,apdu,out,00a4040009") && csv.contains("a remark"),
+        "{csv}"
+    );
 }
 
 #[test]
@@ -439,7 +513,13 @@ fn nfcgate_writes_a_constant_block_and_a_second_interface() {
     for link in ["0801", "9300"] {
         bytes.extend_from_slice(&hex::decode(format!("0100000014000000{link}000000000000 14000000").replace(' ', "")).unwrap());
     }
-    for (interface, event, data) in [(1u32, 0xFB, "0203"), (0, 0xFA, "00a40400"), (0, 0xFB, "6a82"), (0, 0xFA, "00a40400"), (0, 0xFB, "9000")] {
+    for (interface, event, data) in [
+        (1u32, 0xFB, "0203"),
+        (0, 0xFA, "00a40400"),
+        (0, 0xFB, "6a82"),
+        (0, 0xFA, "00a40400"),
+        (0, 0xFB, "9000"),
+    ] {
         let data = hex::decode(data).unwrap();
         let mut packet = vec![0, event, 0, data.len() as u8 + 1, 0x02];
         packet.extend_from_slice(&data);

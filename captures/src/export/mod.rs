@@ -89,7 +89,11 @@ pub enum ConvertError {
 }
 
 fn writable() -> String {
-    let names: Vec<_> = Format::ALL.iter().filter(|format| format.is_writable()).map(|format| format.name()).collect();
+    let names: Vec<_> = Format::ALL
+        .iter()
+        .filter(|format| format.is_writable())
+        .map(|format| format.name())
+        .collect();
     names.join(", ")
 }
 
@@ -104,7 +108,12 @@ pub struct Report {
     pub cut: Option<Cut>,
 }
 
-fn exporter<'a, W: Write + 'a>(to: Format, header: &Header, mut out: W, losses: &mut Losses) -> Result<Box<dyn Exporter + 'a>, ConvertError> {
+fn exporter<'a, W: Write + 'a>(
+    to: Format,
+    header: &Header,
+    mut out: W,
+    losses: &mut Losses,
+) -> Result<Box<dyn Exporter + 'a>, ConvertError> {
     Ok(match to {
         Format::Tape => Box::new(text::Tape::new(out, header)?),
         Format::Json => Box::new(text::Json::new(out, header)?),
@@ -122,17 +131,27 @@ fn exporter<'a, W: Write + 'a>(to: Format, header: &Header, mut out: W, losses: 
     })
 }
 
+/// A conversion that ended early.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Stopped {
+    /// Why.
+    pub error: ConvertError,
+    /// What was done until then.
+    pub report: Report,
+}
+
 /// Writes all events in a format.
 ///
 /// # Errors
-/// [`ConvertError`], with what was done until then.
-pub fn convert<E: Events, W: Write>(mut events: E, to: Format, mut out: W) -> Result<Report, (ConvertError, Report)> {
+/// [`Stopped`]: why, and what was done until then.
+pub fn convert<E: Events, W: Write>(mut events: E, to: Format, mut out: W) -> Result<Report, Box<Stopped>> {
     let mut report = Report::default();
     let outcome = all(&mut events, to, &mut out, &mut report);
     report.cut = events.cut();
     match outcome.and_then(|()| out.flush().map_err(Into::into)) {
         Ok(()) => Ok(report),
-        Err(error) => Err((error, report)),
+        Err(error) => Err(Box::new(Stopped { error, report })),
     }
 }
 
@@ -173,7 +192,11 @@ pub(crate) fn header_losses(header: &Header, held: &[&str], losses: &mut Losses)
             losses.add(&format!("header: {name}"));
         }
     }
-    for (name, _) in header.extra.iter().filter(|(name, _)| !held.contains(name) && *name != "clock" && *name != "answers") {
+    for (name, _) in header
+        .extra
+        .iter()
+        .filter(|(name, _)| !held.contains(name) && *name != "clock" && *name != "answers")
+    {
         losses.add(&format!("header: {name}"));
     }
 }

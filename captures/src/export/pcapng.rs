@@ -39,7 +39,10 @@ struct Blocks<W> {
 
 impl<W: Write> Blocks<W> {
     fn new(out: W, header: &Header, link: u16) -> io::Result<Self> {
-        let created = header.created.as_deref().and_then(|created| created.parse::<jiff::Timestamp>().ok());
+        let created = header
+            .created
+            .as_deref()
+            .and_then(|created| created.parse::<jiff::Timestamp>().ok());
         let base = created.and_then(|created| u64::try_from(created.as_nanosecond()).ok()).unwrap_or(0);
         let mut blocks = Self {
             out,
@@ -176,7 +179,8 @@ impl<W: Write> Exporter for Frames<W> {
             Layer::Apdu if !self.frames => {
                 let code = if dir == Direction::Out { 0xFA } else { 0xFB };
                 let [high, low] = (data.len() as u16 + 1).to_be_bytes();
-                self.blocks.packet(event.t, &[&[0, code, high, low, 0x02], data], Some(&comment(event)))
+                self.blocks
+                    .packet(event.t, &[&[0, code, high, low, 0x02], data], Some(&comment(event)))
             }
             Layer::Apdu => {
                 losses.add("APDUs beside the frames that carry them");

@@ -27,11 +27,18 @@ pub(crate) struct Dump<W> {
 impl<W: Write> Dump<W> {
     pub(crate) fn new(mut out: W, header: &Header, losses: &mut Losses) -> io::Result<Self> {
         header_losses(header, &["created", "tool", "reader", "atr", "protocol"], losses);
-        let created = header.created.as_deref().and_then(|created| created.parse::<jiff::Timestamp>().ok());
+        let created = header
+            .created
+            .as_deref()
+            .and_then(|created| created.parse::<jiff::Timestamp>().ok());
         if created.is_some() || header.tool.is_some() {
             let when = created.unwrap_or_default().to_zoned(jiff::tz::TimeZone::UTC);
             let when = jiff::fmt::rfc2822::to_string(&when).unwrap_or_default();
-            writeln!(out, "# Generated on {when} by {}", one_line(header.tool.as_deref().unwrap_or("tapdoor")))?;
+            writeln!(
+                out,
+                "# Generated on {when} by {}",
+                one_line(header.tool.as_deref().unwrap_or("tapdoor"))
+            )?;
             if created.is_some_and(|created| created.subsec_nanosecond() != 0) {
                 losses.add("the part of the first second in which the recording began");
             }
@@ -142,7 +149,9 @@ impl<W: Write> Exporter for Scriptor<W> {
             self.command(command, losses)?;
         }
         if event.tap.is_some() && event.tap != self.tap {
-            if !matches!(found, Found::Lonely(_)) && let Some(command) = self.pairs.last() {
+            if !matches!(found, Found::Lonely(_))
+                && let Some(command) = self.pairs.last()
+            {
                 // A remark or the new tap's first command came before it was answered.
                 if command.tap == event.tap {
                     writeln!(self.out, "reset")?;
@@ -215,7 +224,12 @@ impl<W: Write> Door<W> {
         let data = bytes(command);
         match Command::parse(data) {
             // Exactly what `select` sends.
-            Ok(parsed) if data.starts_with(&[0x00, 0xA4, 0x04, 0x00]) && parsed.ne == 256 && !parsed.data.is_empty() && data.len() == 6 + parsed.data.len() => {
+            Ok(parsed)
+                if data.starts_with(&[0x00, 0xA4, 0x04, 0x00])
+                    && parsed.ne == 256
+                    && !parsed.data.is_empty()
+                    && data.len() == 6 + parsed.data.len() =>
+            {
                 writeln!(self.out, "select {}", hex::encode(parsed.data))
             }
             _ => writeln!(self.out, "apdu {}", hex::encode(data)),
@@ -238,7 +252,11 @@ impl<W: Write> Exporter for Door<W> {
                 };
                 if !data.is_empty() {
                     let wild = volatile::bytes(&decoded, data, &answer.mask);
-                    let digits: Vec<_> = data.iter().zip(wild).map(|(byte, wild)| if wild { "..".to_owned() } else { format!("{byte:02x}") }).collect();
+                    let digits: Vec<_> = data
+                        .iter()
+                        .zip(wild)
+                        .map(|(byte, wild)| if wild { "..".to_owned() } else { format!("{byte:02x}") })
+                        .collect();
                     writeln!(self.out, "expect data {}", digits.concat())?;
                 }
                 writeln!(self.out, "expect sw {}", hex::encode(sw))

@@ -94,7 +94,11 @@ fn extra(extra: &Extra) -> String {
 
 impl<W: Write> Exporter for Csv<W> {
     fn event(&mut self, event: &Event, _: &mut Losses) -> io::Result<()> {
-        let mask: Vec<_> = event.mask.iter().map(|mask| format!("{}+{} {}", mask.offset, mask.length, mask.kind)).collect();
+        let mask: Vec<_> = event
+            .mask
+            .iter()
+            .map(|mask| format!("{}+{} {}", mask.offset, mask.length, mask.kind))
+            .collect();
         let optional = |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
         let cells = [
             event.t.to_string(),

@@ -165,7 +165,11 @@ impl Format {
 
 /// The names of the formats that can be read, for a message.
 pub(crate) fn readable() -> String {
-    let names: Vec<_> = Format::ALL.iter().filter(|format| format.is_readable()).map(|format| format.name()).collect();
+    let names: Vec<_> = Format::ALL
+        .iter()
+        .filter(|format| format.is_readable())
+        .map(|format| format.name())
+        .collect();
     format!("one of {}", names.join(", "))
 }
 
@@ -217,7 +221,10 @@ pub fn recognise(prefix: &[u8]) -> Result<Format, ReadError> {
     }
     best.or_else(|| plain.format()).ok_or_else(|| {
         let first = text.split(|byte| *byte == b'\n').find(|line| !line.trim_ascii().is_empty());
-        unknown(format!("\"{}\" is of no format that is known", lines::shown(first.unwrap_or_default())))
+        unknown(format!(
+            "\"{}\" is of no format that is known",
+            lines::shown(first.unwrap_or_default())
+        ))
     })
 }
 
@@ -264,7 +271,11 @@ fn json(text: &[u8]) -> Option<Format> {
     if !text.starts_with(b"{") {
         return None;
     }
-    let has = |word: &[u8], within: usize| text.get(..text.len().min(within))?.windows(word.len()).position(|window| window == word);
+    let has = |word: &[u8], within: usize| {
+        text.get(..text.len().min(within))?
+            .windows(word.len())
+            .position(|window| window == word)
+    };
     match (has(b"\"tape\"", 1 << 16), has(b"\"frames\"", 1 << 16), has(b"\"events\"", 1 << 18)) {
         (Some(_), _, Some(_)) if !first_line(text) => Some(Format::Json),
         (Some(_), None, _) => Some(Format::Tape),
@@ -313,7 +324,7 @@ impl Plain {
             Some(bytes) => {
                 self.hex += 1;
                 // Every second line ends like an answer, and the first does not.
-                let answer = matches!(bytes.as_slice(), [.., 0x90 | 0x61..=0x6F, _]) && (bytes.len() == 2 || self.hex % 2 == 0);
+                let answer = matches!(bytes.as_slice(), [.., 0x90 | 0x61..=0x6F, _]) && (bytes.len() == 2 || self.hex.is_multiple_of(2));
                 self.answers += usize::from(answer);
             }
             None => self.other += 1,

@@ -29,7 +29,10 @@ pub(super) fn replacements(maker: &Maker, kind: &str, value: &[u8]) -> Vec<(Vec<
         "iccid" => {
             let digits = swapped(value);
             let other = fake(maker, kind, &digits);
-            vec![(value.to_vec(), coded(&other, value.len())), (only_digits(&digits), only_digits(&other))]
+            vec![
+                (value.to_vec(), coded(&other, value.len())),
+                (only_digits(&digits), only_digits(&other)),
+            ]
         }
         "msisdn" if value.len() >= 14 => {
             let (name, record) = value.split_at(value.len() - 14);
@@ -51,10 +54,15 @@ pub(super) fn replacements(maker: &Maker, kind: &str, value: &[u8]) -> Vec<(Vec<
             all
         }
         "pin" => {
-            let other: Vec<u8> = maker.stream(kind, value, value.len()).iter().zip(value).map(|(random, was)| match was {
-                b'0'..=b'9' => b'0' + random % 10,
-                was => *was,
-            }).collect();
+            let other: Vec<u8> = maker
+                .stream(kind, value, value.len())
+                .iter()
+                .zip(value)
+                .map(|(random, was)| match was {
+                    b'0'..=b'9' => b'0' + random % 10,
+                    was => *was,
+                })
+                .collect();
             vec![(value.to_vec(), other)]
         }
         _ => plain(maker, value),
@@ -94,7 +102,12 @@ fn fake(maker: &Maker, kind: &str, digits: &[u8]) -> Vec<u8> {
         _ => 2,
     };
     let luhn = |number: &[u8]| std::str::from_utf8(number).is_ok_and(ids::luhn_holds);
-    let mut other: Vec<u8> = number.iter().zip(&random).enumerate().map(|(n, (digit, random))| if n < keep { *digit } else { b'0' + random % 10 }).collect();
+    let mut other: Vec<u8> = number
+        .iter()
+        .zip(&random)
+        .enumerate()
+        .map(|(n, (digit, random))| if n < keep { *digit } else { b'0' + random % 10 })
+        .collect();
     if number.len() > 4
         && luhn(&number)
         && let Some(last) = other.len().checked_sub(1)
@@ -108,5 +121,14 @@ fn fake(maker: &Maker, kind: &str, digits: &[u8]) -> Vec<u8> {
     }
     // Back between what is no digit.
     let mut other = other.into_iter();
-    digits.iter().map(|byte| if byte.is_ascii_digit() { other.next().unwrap_or(*byte) } else { *byte }).collect()
+    digits
+        .iter()
+        .map(|byte| {
+            if byte.is_ascii_digit() {
+                other.next().unwrap_or(*byte)
+            } else {
+                *byte
+            }
+        })
+        .collect()
 }

@@ -91,7 +91,11 @@ fn mend(event: &mut Event) {
         && let Some((payload, check)) = data.split_last_chunk_mut::<2>()
     {
         // Type B begins so, and its I-blocks cannot be told apart: both sums are right by themselves.
-        *check = if matches!(payload, [0x05, _, _] | [0x50, _, _, _, _, ..] | [0x1D, ..]) { crc::b(payload) } else { crc::a(payload) };
+        *check = if matches!(payload, [0x05, _, _] | [0x50, _, _, _, _, ..] | [0x1D, ..]) {
+            crc::b(payload)
+        } else {
+            crc::a(payload)
+        };
     }
     if let Some(parity) = &mut event.parity {
         for (n, byte) in data.iter().enumerate() {

@@ -10,13 +10,19 @@ fn redact(lines: &[String], secret: u8) -> Vec<Event> {
 }
 
 fn apdu(dir: &str, data: &str) -> String {
-    format!("{{\"t\":1,\"layer\":\"apdu\",\"dir\":\"{dir}\",\"data\":\"{}\",\"tap\":1}}", data.replace(' ', ""))
+    format!(
+        "{{\"t\":1,\"layer\":\"apdu\",\"dir\":\"{dir}\",\"data\":\"{}\",\"tap\":1}}",
+        data.replace(' ', "")
+    )
 }
 
 fn rf(dir: &str, data: &str) -> String {
     let data = hex::decode(data.replace(' ', "")).unwrap();
     let whole = [&data[..], &crc::a(&data)].concat();
-    format!("{{\"t\":1,\"layer\":\"rf\",\"dir\":\"{dir}\",\"data\":\"{}\",\"crc\":\"ok\",\"tap\":1}}", hex::encode(whole))
+    format!(
+        "{{\"t\":1,\"layer\":\"rf\",\"dir\":\"{dir}\",\"data\":\"{}\",\"crc\":\"ok\",\"tap\":1}}",
+        hex::encode(whole)
+    )
 }
 
 fn data(event: &Event) -> String {
@@ -37,11 +43,17 @@ fn numbers_stay_numbers_and_are_the_same_everywhere() {
     ];
     let events = redact(&lines, 7);
     let imsi = data(&events[5]);
-    assert!(imsi.starts_with("080910") && imsi.ends_with("9000") && imsi.len() == 22 && imsi != "0809101010325476989000", "{imsi}");
+    assert!(
+        imsi.starts_with("080910") && imsi.ends_with("9000") && imsi.len() == 22 && imsi != "0809101010325476989000",
+        "{imsi}"
+    );
     let text = events[6].extra.text("imsi").unwrap();
     assert!(text.starts_with("001") && text.len() == 15 && text != "001010123456789", "{text}");
     assert_eq!(events[6].text.as_deref(), Some(format!("phone {text} asks").as_str()));
-    let swapped: String = imsi[2..18].as_bytes().chunks(2).flat_map(|pair| [pair[1] as char, pair[0] as char]).collect();
+    let swapped: String = imsi.as_bytes()[2..18]
+        .chunks(2)
+        .flat_map(|pair| [pair[1] as char, pair[0] as char])
+        .collect();
     assert_eq!(swapped[1..], text);
     // Another secret, another number.
     assert_ne!(data(&redact(&lines, 8)[5]), imsi);
@@ -49,8 +61,17 @@ fn numbers_stay_numbers_and_are_the_same_everywhere() {
 
 #[test]
 fn cryptograms_go_and_the_tape_still_diffs() {
-    let fci = format!("6f34 8409f0544150444f4f5201 a527 800101 8110{} 8210{}", "a1".repeat(8) + &"a2".repeat(8), "b1".repeat(8) + &"b2".repeat(8));
-    let auth = format!("808800002c {}{}{}", "c1".repeat(8) + &"c2".repeat(8), "11".repeat(8), "d1".repeat(10) + &"d2".repeat(10));
+    let fci = format!(
+        "6f34 8409f0544150444f4f5201 a527 800101 8110{} 8210{}",
+        "a1".repeat(8) + &"a2".repeat(8),
+        "b1".repeat(8) + &"b2".repeat(8)
+    );
+    let auth = format!(
+        "808800002c {}{}{}",
+        "c1".repeat(8) + &"c2".repeat(8),
+        "11".repeat(8),
+        "d1".repeat(10) + &"d2".repeat(10)
+    );
     let lines = [
         apdu("out", "00a4040009f0544150444f4f520100"),
         apdu("in", &format!("{fci} 9000")),
@@ -69,7 +90,12 @@ fn cryptograms_go_and_the_tape_still_diffs() {
         bytes
     };
     let (old, new) = (format!("{{\"tape\":1}}\n{}\n", lines.join("\n")), tape(&events));
-    let totals = diff::diff(TapeReader::new(old.as_bytes()).unwrap(), TapeReader::new(new.as_slice()).unwrap(), |_| {}).unwrap();
+    let totals = diff::diff(
+        TapeReader::new(old.as_bytes()).unwrap(),
+        TapeReader::new(new.as_slice()).unwrap(),
+        |_| {},
+    )
+    .unwrap();
     assert_eq!((totals.steps, totals.differences), (2, 0));
 }
 

@@ -53,10 +53,16 @@ fn decode(out: &mut Out) -> Result<(), Failure> {
     let cost = bench::decode::measure(folder.path(), 1_000_000)?;
     out.event(&event("decode", &cost), || {
         let beside = match (cost.tshark_seconds, cost.ratio) {
-            (Some(theirs), Some(ratio)) => format!("; tshark {theirs:.1} s: {ratio:.1} times as long, at least {} wanted", bench::decode::LIMIT),
+            (Some(theirs), Some(ratio)) => format!(
+                "; tshark {theirs:.1} s: {ratio:.1} times as long, at least {} wanted",
+                bench::decode::LIMIT
+            ),
             _ => "; tshark is not here to compare with".to_owned(),
         };
-        format!("{} frames of pcapng shown in {:.2} s, {:.0} a second{beside}", cost.frames, cost.seconds, cost.per_second)
+        format!(
+            "{} frames of pcapng shown in {:.2} s, {:.0} a second{beside}",
+            cost.frames, cost.seconds, cost.per_second
+        )
     })?;
     if let Some(ratio) = cost.ratio {
         let limit = json!({"event": "limit", "name": "decode", "what": "tshark's time by ours", "value": ratio, "limit": bench::decode::LIMIT, "ratio": ratio / bench::decode::LIMIT});

@@ -17,7 +17,10 @@ use crate::out::Out;
 pub fn run(args: &ConvertArgs, out: &mut Out) -> Outcome {
     let to = target(&args.output, args.to.as_deref())?;
     if args.output.as_os_str() == "-" && out.is_json() {
-        return Err(Failure::new(USAGE, "with --json stdout holds JSON events: name a file instead of -"));
+        return Err(Failure::new(
+            USAGE,
+            "with --json stdout holds JSON events: name a file instead of -",
+        ));
     }
     let events = input::open(&args.input, input::format(args.from.as_deref())?, out)?;
     let from = events.format();
@@ -33,7 +36,11 @@ pub fn run(args: &ConvertArgs, out: &mut Out) -> Outcome {
         "events": report.events, "losses": losses});
     if args.output.as_os_str() != "-" {
         out.event(&event, || {
-            let lost = if losses.is_empty() { "nothing lost" } else { "what was lost stands above" };
+            let lost = if losses.is_empty() {
+                "nothing lost"
+            } else {
+                "what was lost stands above"
+            };
             format!("{} events of {} as {}, {lost}", report.events, from.name(), to.name())
         })?;
     }
@@ -56,11 +63,19 @@ pub fn target(output: &Path, to: Option<&str>) -> Result<Format, Failure> {
 pub fn write<E: Events>(events: E, to: Format, input: &Path, output: &Path) -> Result<Report, Failure> {
     if output.as_os_str() == "-" {
         let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-        return export::convert(events, to, out).map_err(|(error, _)| failure(error, input));
+        return export::convert(events, to, out).map_err(|stopped| failure(stopped.error, input));
     }
     let cannot = |error: io::Error| Failure::new(DEVICE, format!("{}: {error}", output.display()));
-    if output.exists() && input.canonicalize().ok().is_some_and(|input| output.canonicalize().is_ok_and(|output| input == output)) {
-        return Err(Failure::new(USAGE, format!("{}: it is the file that is read; choose another name", output.display())));
+    if output.exists()
+        && input
+            .canonicalize()
+            .ok()
+            .is_some_and(|input| output.canonicalize().is_ok_and(|output| input == output))
+    {
+        return Err(Failure::new(
+            USAGE,
+            format!("{}: it is the file that is read; choose another name", output.display()),
+        ));
     }
     // Beside it, and into its place when it is whole.
     let part = PathBuf::from(format!("{}.part", output.display()));
@@ -69,13 +84,17 @@ pub fn write<E: Events>(events: E, to: Format, input: &Path, output: &Path) -> R
     let outcome = export::convert(events, to, &mut file);
     let flushed = file.flush();
     drop(file);
-    if matches!(outcome, Err((ConvertError::NotWritable(_) | ConvertError::Write(_), _))) || flushed.is_err() {
+    let unwritten = outcome
+        .as_ref()
+        .err()
+        .is_some_and(|stopped| !matches!(stopped.error, ConvertError::Read(_)));
+    if unwritten || flushed.is_err() {
         let _ = std::fs::remove_file(&part);
     } else {
         std::fs::rename(&part, output).map_err(cannot)?;
     }
     flushed.map_err(cannot)?;
-    outcome.map_err(|(error, _)| match error {
+    outcome.map_err(|stopped| match stopped.error {
         ConvertError::Write(error) => cannot(error),
         error => failure(error, input),
     })

@@ -46,14 +46,28 @@ fn tell(finding: &Finding, out: &mut Out) -> std::io::Result<()> {
     match finding {
         Finding::Difference(difference) => out.event(&named("difference", difference), || text(difference)),
         Finding::Stage(stage) => out.event(&named("stage", stage), || {
-            let line = format!("tap {}  {:>10.3} ms {:>10.3} ms {:>+10.3}  {}", stage.tap, stage.a_ms, stage.b_ms, stage.b_ms - stage.a_ms, stage.step);
+            let line = format!(
+                "tap {}  {:>10.3} ms {:>10.3} ms {:>+10.3}  {}",
+                stage.tap,
+                stage.a_ms,
+                stage.b_ms,
+                stage.b_ms - stage.a_ms,
+                stage.step
+            );
             paint(DIM, line)
         }),
     }
 }
 
 fn text(difference: &Difference) -> String {
-    let Difference { tap, kind, step, field, a, b } = difference;
+    let Difference {
+        tap,
+        kind,
+        step,
+        field,
+        a,
+        b,
+    } = difference;
     let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".into());
     let what = match *kind {
         "only-a" => format!("only in the first: {}", value(a)),

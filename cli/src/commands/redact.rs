@@ -17,7 +17,10 @@ pub fn run(args: &RedactArgs, out: &mut Out) -> Outcome {
         _ => convert::target(&args.output, args.to.as_deref())?,
     };
     if args.output.as_os_str() == "-" && out.is_json() {
-        return Err(Failure::new(USAGE, "with --json stdout holds JSON events: name a file instead of -"));
+        return Err(Failure::new(
+            USAGE,
+            "with --json stdout holds JSON events: name a file instead of -",
+        ));
     }
     let secret = match &args.secret {
         Some(text) => cmac128(b"tapdoor redact 1", &[text.as_bytes()]),
@@ -40,7 +43,12 @@ pub fn run(args: &RedactArgs, out: &mut Out) -> Outcome {
     if args.output.as_os_str() != "-" {
         let event = json!({"event": "redacted", "in": args.input, "out": args.output, "events": report.events,
             "values": replaced.values, "places": replaced.places, "losses": report.losses.list()});
-        out.event(&event, || format!("{} events; {} values replaced in {} places", report.events, replaced.values, replaced.places))?;
+        out.event(&event, || {
+            format!(
+                "{} events; {} values replaced in {} places",
+                report.events, replaced.values, replaced.places
+            )
+        })?;
     }
     Ok(DONE)
 }

@@ -58,7 +58,12 @@ const TAP: &[(Direction, &[u8])] = &[
     ),
     (Direction::In, &[0xF2, 0x01]),
     (Direction::Out, &[0xF2, 0x01]),
-    (Direction::In, &[0x02, 0x6F, 0x0B, 0x84, 0x09, 0xF0, 0x54, 0x41, 0x50, 0x44, 0x4F, 0x4F, 0x52, 0x01, 0x90, 0x00]),
+    (
+        Direction::In,
+        &[
+            0x02, 0x6F, 0x0B, 0x84, 0x09, 0xF0, 0x54, 0x41, 0x50, 0x44, 0x4F, 0x4F, 0x52, 0x01, 0x90, 0x00,
+        ],
+    ),
     (Direction::Out, &[0x03, 0x00, 0xB0, 0x00, 0x00, 0x20]),
     (
         Direction::In,
@@ -110,7 +115,7 @@ pub fn write(path: &Path, frames: u64) -> Result<(), BenchError> {
         t: 0,
     };
     let mut out = BufWriter::with_capacity(1 << 16, File::create(path)?);
-    export::convert(events, Format::Pcapng, &mut out).map_err(|(error, _)| BenchError::Decode(error.to_string()))?;
+    export::convert(events, Format::Pcapng, &mut out).map_err(|stopped| BenchError::Decode(stopped.to_string()))?;
     out.flush()?;
     Ok(())
 }
@@ -124,7 +129,8 @@ pub fn measure(folder: &Path, frames: u64) -> Result<DecodeCost, BenchError> {
     write(&path, frames)?;
     let bytes = std::fs::metadata(&path)?.len();
     let begun = Instant::now();
-    let events = Import::open(BufReader::with_capacity(1 << 16, File::open(&path)?), None).map_err(|e| BenchError::Decode(e.to_string()))?;
+    let events =
+        Import::open(BufReader::with_capacity(1 << 16, File::open(&path)?), None).map_err(|e| BenchError::Decode(e.to_string()))?;
     let mut out = BufWriter::with_capacity(1 << 16, io::sink());
     show::plain(events, &Filter::default(), &mut out).map_err(|e| BenchError::Decode(e.to_string()))?;
     out.flush()?;

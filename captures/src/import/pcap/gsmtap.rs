@@ -77,7 +77,11 @@ impl Gsmtap {
             }
             2 | 3 => {
                 let who = if *kind == 2 { "request" } else { "answer" };
-                out.push(Event::new(t, Layer::Note).text(format!("PPS {who}")).with("pps", &hex::encode(data)));
+                out.push(
+                    Event::new(t, Layer::Note)
+                        .text(format!("PPS {who}"))
+                        .with("pps", &hex::encode(data)),
+                );
             }
             4 => self.command = data.to_vec(),
             5 if self.command.len() + data.len() < 1 << 16 => self.command.extend_from_slice(data),
