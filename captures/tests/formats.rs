@@ -620,3 +620,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn times_that_run_over() {
+    for text in [
+        "P:1; T:0x2 5000000:00:00.0 [x] a.c:1:b: \nOutgoing APDU (4 bytes):\n00 A4 04 00 ....\nP:1; T:0x2 0:00:00.0 [x] a.c:1:b: \nIncoming APDU (2 bytes):\n90 00 ..\n".to_owned(),
+        format!("{}00000001 APDU: 00 A4 04 00\n", "99999999999999999 x\n".repeat(3000)),
+        format!("A>> (4+0000) 00A40400\n{}", "A<< (0000+2) (999999s999999ms) 9000\nA>> (4+0000) 00A40400\n".repeat(20_000)),
+    ] {
+        assert!(judged(text.as_bytes(), None, "times").is_none());
+    }
+    let ends = [0, u64::MAX, 0, u64::MAX].iter().enumerate().map(|(n, t)| {
+        let dir = if n % 2 == 0 { Direction::Out } else { Direction::In };
+        Event::new(*t, Layer::Rf).bytes(dir, [0x02, 0x90, 0x00])
+    });
+    let events: Vec<_> = ends.collect();
+    for _ in 0..2 {
+        show::plain(
+            List(Header::default(), events.clone().into_iter()),
+            &Filter::default(),
+            &mut io::sink(),
+        )
+        .unwrap();
+        show::text(
+            List(Header::default(), events.clone().into_iter()),
+            &Filter::default(),
+            Style::Plain,
+            &mut io::sink(),
+        )
+        .unwrap();
+    }
+    for to in Format::ALL.into_iter().filter(|to| to.is_writable()) {
+        let _ = written(&Header::default(), &events, to);
+    }
+}

@@ -100,10 +100,20 @@ impl Format {
         }
     }
 
-    /// The format of this name.
+    /// The format of this name, or of another name by which it is known.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|format| format.name() == name)
+        let known = match name {
+            "gppro" | "globalplatformpro" => "apdu4j",
+            "pm3" | "proxmark3" => "pm3-trace",
+            "pm3-list" => "pm3-text",
+            "android" | "nxp" => "nci",
+            "nfcgate" => "pcapng",
+            "homekey" | "aliro" => "arrows",
+            "script" => "scriptor",
+            other => other,
+        };
+        Self::ALL.into_iter().find(|format| format.name() == known)
     }
 
     /// Whether files of it can be read.

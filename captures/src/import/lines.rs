@@ -372,11 +372,11 @@ impl Clock {
     pub(crate) fn at(&mut self, time: u64) -> u64 {
         let first = *self.first.get_or_insert(time);
         // Lines of several threads step back a little; midnight steps back a day.
-        if time + DAY / 2 < self.last {
+        if time.saturating_add(DAY / 2) < self.last {
             self.days += 1;
         }
         self.last = time;
-        (self.days * DAY + time).saturating_sub(first)
+        self.days.saturating_mul(DAY).saturating_add(time).saturating_sub(first)
     }
 }
 
