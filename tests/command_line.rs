@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::house::{House, LONG, assert_opens, assert_tap};
 use crate::proc::{Proc, run, tapdoor};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: &[&str] = &[
     "server",
     "doctor",
     "probe",
@@ -29,6 +29,13 @@ const COMMANDS: [&str; 13] = [
     "apdu",
     "readers",
     "show",
+    "convert",
+    "diff",
+    "redact",
+    "verify",
+    "replay",
+    "run",
+    "shell",
     "bench",
     "completions",
     "man",
@@ -447,6 +454,81 @@ fn show_understands_or_says_that_it_does_not() {
     for missing in [house.arg("."), house.arg("nowhere.tape")] {
         let (code, _, stderr) = text(&["show", &missing]);
         assert_eq!(code, 4, "{stderr}");
+    }
+}
+
+#[test]
+fn tapes_are_converted_compared_and_redacted() {
+    let house = House::new();
+    let tape = recorded(&house);
+    // Another tap of the same phone has other challenges and is no other session.
+    let other = house.arg("other.tape");
+    assert_eq!(sim(&house, "sim:", &["--once", "--record", &other]).0, 0);
+    let (code, events, stderr) = json(&["diff", &tape, &other]);
+    assert_eq!(code, 0, "{events:?} {stderr}");
+    assert_eq!(events.last().unwrap()["differences"], 0, "{events:?}");
+    let refused = house.arg("refused.tape");
+    assert_eq!(sim(&house, "sim:wrong-key", &["--once", "--record", &refused]).0, 1);
+    let (code, events, _) = json(&["diff", &tape, &refused]);
+    assert_eq!(code, 1);
+    assert!(
+        events.iter().any(|event| event["kind"] == "verdict" && event["a"] == "open"),
+        "{events:?}"
+    );
+
+    // There and back.
+    for (name, to) in [
+        ("tap.json", "json"),
+        ("tap.pcapng", "pcapng"),
+        ("tap.dump", "dump"),
+        ("tap.door", "door"),
+        ("tap.csv", "csv"),
+    ] {
+        let made = house.arg(name);
+        let (code, events, stderr) = json(&["convert", &tape, &made]);
+        assert_eq!((code, events[0]["to"].as_str()), (0, Some(to)), "{stderr}");
+        assert_eq!(stderr.contains("lost:"), to != "json", "{stderr}");
+    }
+    let back = house.arg("back.tape");
+    assert_eq!(text(&["convert", &house.arg("tap.json"), &back]).0, 0);
+    assert_eq!(fs::read(&back).unwrap(), fs::read(&tape).unwrap());
+    for (name, status) in [("tap.pcapng", 1), ("tap.dump", 1)] {
+        // The verdict and the lock's own chip are not in there; the exchanges are.
+        let (code, events, stderr) = json(&["diff", &tape, &house.arg(name)]);
+        assert_eq!(code, status, "{events:?} {stderr}");
+        assert!(
+            events
+                .iter()
+                .all(|event| event["event"] != "difference" || event["step"] == "verdict"),
+            "{events:?}"
+        );
+    }
+
+    // Nothing of the secrets is left, and the session is the same.
+    let clean = house.arg("clean.tape");
+    let (code, events, stderr) = json(&["redact", &tape, &clean]);
+    assert!(code == 0 && events[0]["values"].as_u64().unwrap() >= 4, "{events:?} {stderr}");
+    assert_eq!(json(&["diff", &tape, &clean]).0, 0);
+    let (old, new) = (fs::read_to_string(&tape).unwrap(), fs::read_to_string(&clean).unwrap());
+    assert_eq!(old.lines().count(), new.lines().count());
+    assert_ne!(old, new);
+
+    // What cannot be done.
+    assert_eq!(text(&["convert", &tape, &tape]).0, 2);
+    assert_eq!(text(&["convert", &tape, &house.arg("x.unknown")]).0, 2);
+    assert_eq!(text(&["convert", &tape, &house.arg("x.tape"), "--to", "libnfc"]).0, 2);
+    assert_eq!(text(&["show", &tape, "--from", "nonsense"]).0, 2);
+    let rubbish = house.arg("rubbish");
+    fs::write(&rubbish, "00000001 SW: 90 00\n").unwrap();
+    for arguments in [
+        &["show", &rubbish][..],
+        &["convert", &rubbish, &back],
+        &["diff", &tape, &rubbish],
+        &["redact", &rubbish, &back],
+    ] {
+        let (code, _, stderr) = text(arguments);
+        assert_eq!(code, 4, "{stderr}");
+        assert!(stderr.contains("rubbish: line 1, ") && stderr.contains("expected"), "{stderr}");
     }
 }
 

@@ -230,7 +230,7 @@ impl<R: BufRead> Capture<R> {
         let kind = if section { 0x0A0D_0D0A } else { self.u32(0) };
         let length = self.u32(4) as usize;
         let have = self.buffer.len();
-        if length < 12 || length % 4 != 0 || length < have {
+        if length < 12 || !length.is_multiple_of(4) || length < have {
             return Err(binary(
                 start + 4,
                 format!("a block of {length} bytes"),
