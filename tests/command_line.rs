@@ -18,7 +18,11 @@ use serde_json::Value;
 use crate::house::{House, LONG, assert_opens, assert_tap};
 use crate::proc::{Proc, run, tapdoor};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 15] = [
+    "run",
+    "shell",
+    "verify",
+    "replay",
     "server",
     "demo",
     "init",

@@ -67,7 +67,9 @@ impl RecordedTap {
     /// The exchanges up to the verdict.
     #[must_use]
     pub fn deciding(&self) -> &[RecordedExchange] {
-        self.exchanges.get(..self.before_verdict.unwrap_or(self.exchanges.len())).unwrap_or(&self.exchanges)
+        self.exchanges
+            .get(..self.before_verdict.unwrap_or(self.exchanges.len()))
+            .unwrap_or(&self.exchanges)
     }
 
     /// Kinds of bytes that were taken out as secret.

@@ -23,7 +23,11 @@ const TAPES: [(&str, &str, &[&str]); 15] = [
     ("challenge-response-wrong-key", "lock", &["wrong-key"]),
     ("challenge-response-torn", "lock", &["torn"]),
     ("challenge-response-slow", "lock-hasty", &["timeout"]),
-    ("challenge-response-replayed", "lock", &["wrong-key", "wrong-key", "replay", "replay"]),
+    (
+        "challenge-response-replayed",
+        "lock",
+        &["wrong-key", "wrong-key", "replay", "replay"],
+    ),
     ("challenge-response-ended", "lock-ended", &["not-entitled"]),
     ("weaker-than-allowed", "lock-strong", &["policy"]),
     ("aka-milenage", "lock", &["open", "open", "open"]),
@@ -64,7 +68,8 @@ fn verify(bytes: &[u8], config: LockConfig) -> Vec<Verified> {
 }
 
 fn word(tap: &Verified) -> String {
-    tap.reason.map_or_else(|| tap.now.name().to_owned(), |reason| reason.name().to_owned())
+    tap.reason
+        .map_or_else(|| tap.now.name().to_owned(), |reason| reason.name().to_owned())
 }
 
 #[test]
@@ -109,7 +114,12 @@ fn todays_lock_decides_as_then_and_every_value_is_right() {
 #[test]
 fn what_a_masked_tape_cannot_prove_is_said() {
     let verified = verify(&std::fs::read(tape("usim")).unwrap(), config("lock", "usim"));
-    let unproven = verified.iter().flat_map(|tap| &tap.unproven).cloned().collect::<Vec<_>>().join("\n");
+    let unproven = verified
+        .iter()
+        .flat_map(|tap| &tap.unproven)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("\n");
     for word in ["IMSI", "CK", "IK"] {
         assert!(unproven.contains(word), "{unproven}");
     }
@@ -118,7 +128,10 @@ fn what_a_masked_tape_cannot_prove_is_said() {
 #[test]
 fn one_changed_digit_is_found() {
     let text = std::fs::read_to_string(tape("challenge-response")).unwrap();
-    let line = text.lines().position(|line| line.contains("\"layer\":\"apdu\"") && line.contains("\"dir\":\"in\"")).unwrap();
+    let line = text
+        .lines()
+        .position(|line| line.contains("\"layer\":\"apdu\"") && line.contains("\"dir\":\"in\""))
+        .unwrap();
     // T, the last digits before the status word of the answer to SELECT.
     let change = |digits_from_end: usize| {
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -134,12 +147,21 @@ fn one_changed_digit_is_found() {
     assert!(verified[1].is_good());
 
     // The phone's proof.
-    let proof = text.lines().filter(|line| line.contains("\"layer\":\"apdu\"") && line.contains("\"dir\":\"in\"")).nth(1).unwrap();
+    let proof = text
+        .lines()
+        .filter(|line| line.contains("\"layer\":\"apdu\"") && line.contains("\"dir\":\"in\""))
+        .nth(1)
+        .unwrap();
     let data = proof.split("\"data\":\"").nth(1).unwrap().split('"').next().unwrap();
     let bent = text.replace(data, &format!("{}{}", if data.starts_with('0') { '1' } else { '0' }, &data[1..]));
     let verified = verify(bent.as_bytes(), config("lock", "challenge-response"));
     assert_eq!(word(&verified[0]), "wrong-key");
-    assert!(verified[0].checks.iter().any(|check| check.name == "TP" && matches!(check.found, Found::Wrong { .. })));
+    assert!(
+        verified[0]
+            .checks
+            .iter()
+            .any(|check| check.name == "TP" && matches!(check.found, Found::Wrong { .. }))
+    );
 }
 
 #[test]
@@ -147,7 +169,11 @@ fn other_keys_do_not_open_a_recorded_tap() {
     let stranger = tapdoor_workbench::Site::generate(1, false).unwrap();
     let config = LockConfig::parse(Path::new("lock.toml"), &stranger.lock_toml()).unwrap();
     let verified = verify(&std::fs::read(tape("challenge-response")).unwrap(), config);
-    assert!(verified.iter().all(|tap| word(tap) == "unknown-phone" && tap.same_decision() == Some(false)));
+    assert!(
+        verified
+            .iter()
+            .all(|tap| word(tap) == "unknown-phone" && tap.same_decision() == Some(false))
+    );
 }
 
 /// Each tape as the card, with keys: the lock of today decides the same although every challenge is new.
@@ -177,7 +203,11 @@ fn a_recorded_card_without_keys_opens_nothing() {
     for name in ["challenge-response", "aka-milenage", "usim"] {
         let (recorded, _) = taps(&tape(name)).unwrap();
         let count = recorded.len();
-        let mut desk = Desk::new(Box::new(TapeSource::of(name.into(), Player::new(recorded))), Duration::from_secs(5), &Stop::new());
+        let mut desk = Desk::new(
+            Box::new(TapeSource::of(name.into(), Player::new(recorded))),
+            Duration::from_secs(5),
+            &Stop::new(),
+        );
         let mut own = OwnLock::new(config("lock", name)).unwrap();
         for _ in 0..count {
             desk.reset().unwrap();
@@ -197,7 +227,11 @@ fn the_recorded_lock_with_keys_finds_the_same_phone_unchanged() {
         }
         .parse()
         .unwrap();
-        let mut desk = Desk::new(reader.open(Some(&toml), Duration::ZERO).unwrap(), Duration::from_secs(5), &Stop::new());
+        let mut desk = Desk::new(
+            reader.open(Some(&toml), Duration::ZERO).unwrap(),
+            Duration::from_secs(5),
+            &Stop::new(),
+        );
         let mut own = OwnLock::new(config("lock", name)).unwrap();
         for tap in taps(&tape(name)).unwrap().0 {
             let replayed = lock::replay(&tap, &mut desk, Some(&mut own)).unwrap();
@@ -210,9 +244,19 @@ fn the_recorded_lock_with_keys_finds_the_same_phone_unchanged() {
 fn the_recorded_lock_finds_a_phone_that_has_changed() {
     let toml = folder().join("lock.toml");
     let recorded = taps(&tape("challenge-response")).unwrap().0;
-    for (switch, with_keys) in [("wrong-key", true), ("missing-app", true), ("missing-app", false), ("tear=2", true), ("tear=2", false)] {
+    for (switch, with_keys) in [
+        ("wrong-key", true),
+        ("missing-app", true),
+        ("missing-app", false),
+        ("tear=2", true),
+        ("tear=2", false),
+    ] {
         let reader: ReaderSpec = format!("sim:{switch}").parse().unwrap();
-        let mut desk = Desk::new(reader.open(Some(&toml), Duration::ZERO).unwrap(), Duration::from_secs(5), &Stop::new());
+        let mut desk = Desk::new(
+            reader.open(Some(&toml), Duration::ZERO).unwrap(),
+            Duration::from_secs(5),
+            &Stop::new(),
+        );
         let mut own = OwnLock::new(config("lock", "challenge-response")).unwrap();
         let replayed = lock::replay(&recorded[0], &mut desk, with_keys.then_some(&mut own)).unwrap();
         assert!(!replayed.is_same(), "{switch}: {replayed:#?}");
@@ -220,7 +264,11 @@ fn the_recorded_lock_finds_a_phone_that_has_changed() {
     }
     // Without keys and unchanged: the proof is over another challenge, and that is said.
     let reader: ReaderSpec = "sim:".parse().unwrap();
-    let mut desk = Desk::new(reader.open(Some(&toml), Duration::ZERO).unwrap(), Duration::from_secs(5), &Stop::new());
+    let mut desk = Desk::new(
+        reader.open(Some(&toml), Duration::ZERO).unwrap(),
+        Duration::from_secs(5),
+        &Stop::new(),
+    );
     let replayed = lock::replay(&recorded[0], &mut desk, None).unwrap();
     assert!(replayed.remarks.iter().any(|remark| remark.contains("--config")), "{replayed:#?}");
 }

@@ -65,7 +65,10 @@ fn verify(args: &BenchArgs, out: &mut Out) -> Result<(), Failure> {
     bench::tape::verify(folder.path(), args.count, &mut |cost| {
         let told = out.event(&event("verify", cost), || {
             let ratio = cost.per_second / PER_SECOND;
-            format!("verify: {:18} {:8.0} taps a second on one core: {ratio:.2} of the 20,000 wanted", cost.method, cost.per_second)
+            format!(
+                "verify: {:18} {:8.0} taps a second on one core: {ratio:.2} of the 20,000 wanted",
+                cost.method, cost.per_second
+            )
         });
         if let Err(error) = told {
             failed.get_or_insert(error);
@@ -77,7 +80,11 @@ fn verify(args: &BenchArgs, out: &mut Out) -> Result<(), Failure> {
 fn script(args: &BenchArgs, out: &mut Out) -> Result<(), Failure> {
     let cost = bench::tape::script(args.count.saturating_mul(10))?;
     out.event(&event("script", &cost), || {
-        format!("script: {:.0} steps a second at sim: : {:.2} of the 20,000 wanted", cost.per_second, cost.per_second / PER_SECOND)
+        format!(
+            "script: {:.0} steps a second at sim: : {:.2} of the 20,000 wanted",
+            cost.per_second,
+            cost.per_second / PER_SECOND
+        )
     })?;
     Ok(())
 }

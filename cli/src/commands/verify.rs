@@ -33,7 +33,11 @@ pub fn run(args: &VerifyArgs, out: &mut Out) -> Outcome {
         shown += 1;
         good += u64::from(tap.is_good());
         let quiet = out.is_quiet() && tap.is_good() && !out.is_json();
-        let told = if quiet { Ok(()) } else { out.event(&value(&tap, args.show_secrets), || text(&tap, args.show_secrets)) };
+        let told = if quiet {
+            Ok(())
+        } else {
+            out.event(&value(&tap, args.show_secrets), || text(&tap, args.show_secrets))
+        };
         if let Err(error) = told {
             failed.get_or_insert(error);
         }
@@ -46,8 +50,13 @@ pub fn run(args: &VerifyArgs, out: &mut Out) -> Outcome {
         out.warn(&format!("{name}: {cut}"));
     }
     if shown == 0 {
-        let what = args.tap.map_or("no tap with a phone (layer apdu)".to_owned(), |n| format!("no tap {n}"));
-        return Err(Failure::new(INPUT, format!("{name}: {what} on this tape; `tapdoor show` tells what is on it")));
+        let what = args
+            .tap
+            .map_or("no tap with a phone (layer apdu)".to_owned(), |n| format!("no tap {n}"));
+        return Err(Failure::new(
+            INPUT,
+            format!("{name}: {what} on this tape; `tapdoor show` tells what is on it"),
+        ));
     }
     let summary = json!({"event": "summary", "taps": shown, "same": good, "different": shown - good, "ok": good == shown});
     out.event(&summary, || {
@@ -111,9 +120,18 @@ fn text(tap: &Verified, show_secrets: bool) -> String {
         out.push_str(&format!("\n  {:8} in exchange {}: {line}", check.name, check.exchange));
     }
     if let Some(difference) = &tap.difference {
-        out.push_str(&format!("\n  {} in exchange {}: {}", paint(BAD, "differs"), difference.exchange, difference.what));
+        out.push_str(&format!(
+            "\n  {} in exchange {}: {}",
+            paint(BAD, "differs"),
+            difference.exchange,
+            difference.what
+        ));
         let or_none = |text: &str| if text.is_empty() { "nothing".to_owned() } else { text.to_owned() };
-        out.push_str(&format!("\n    then {}\n    now  {}", or_none(&difference.then), or_none(&difference.now)));
+        out.push_str(&format!(
+            "\n    then {}\n    now  {}",
+            or_none(&difference.then),
+            or_none(&difference.now)
+        ));
     }
     for what in &tap.unproven {
         out.push_str(&format!("\n  {} {what}", paint(WARN, "not proven:")));

@@ -98,7 +98,10 @@ pub fn verify(folder: &Path, taps: u32, observe: &mut dyn FnMut(&VerifyCost)) ->
 
 fn record(site: &Site, config: LockConfig, path: &Path, taps: u32) -> Result<(), BenchError> {
     let id = site.phones.first().copied().unwrap_or(PhoneId([0; 8]));
-    let phone = SharedPhone::new(Phone::with_chip(Chip::personalise(in_memory()?, &site.phone_chip(id))?, Laboratory::default()));
+    let phone = SharedPhone::new(Phone::with_chip(
+        Chip::personalise(in_memory()?, &site.phone_chip(id))?,
+        Laboratory::default(),
+    ));
     let mut lock = Lock::with_store(config, in_memory()?)?;
     lock.record(SharedTape::new(TapeWriter::create(path, &Header::now("tapdoor bench"))?));
     for _ in 0..taps {
@@ -129,7 +132,8 @@ pub fn script(steps: u32) -> Result<ScriptCost, BenchError> {
     let phone = Phone::with_chip(Chip::personalise(in_memory()?, &site.phone_chip(id))?, Laboratory::default());
     let source = SimSource::new(SharedPhone::new(phone), Duration::ZERO);
     let mut desk = Desk::new(Box::new(source), Duration::from_secs(5), &Stop::new());
-    let text = "select challenge-response\nexpect sw 9000\nexpect tag 6F/A5/81 {rp:16}\nexpect time < 1s\n".repeat(usize::try_from(steps / 4).unwrap_or(1).max(1));
+    let text = "select challenge-response\nexpect sw 9000\nexpect tag 6F/A5/81 {rp:16}\nexpect time < 1s\n"
+        .repeat(usize::try_from(steps / 4).unwrap_or(1).max(1));
     let mut rates = Vec::new();
     let mut done = 0;
     for round in 0..=ROUNDS {

@@ -159,7 +159,9 @@ impl Player {
         if exchanges.get(first).is_some_and(|e| same(e, command)) {
             return Some(first);
         }
-        fitting.find(|at| exchanges.get(*at).is_some_and(|e| same(e, command))).or(Some(first))
+        fitting
+            .find(|at| exchanges.get(*at).is_some_and(|e| same(e, command)))
+            .or(Some(first))
     }
 
     fn answer(&mut self, command: &[u8], response: &mut Vec<u8>) -> (Option<usize>, How, Option<Verdict>) {
@@ -278,7 +280,9 @@ fn bind(then: &[u8], now: &[u8], recorded: &[u8], response: &mut Vec<u8>) -> How
     response.extend_from_slice(recorded);
     let mut how = How::Alike;
     for (start, end) in fresh(then, now) {
-        let (Some(old), Some(new)) = (then.get(start..end), now.get(start..end)) else { continue };
+        let (Some(old), Some(new)) = (then.get(start..end), now.get(start..end)) else {
+            continue;
+        };
         let mut from = 0;
         while let Some(at) = position(recorded.get(from..).unwrap_or_default(), old) {
             if let Some(place) = response.get_mut(from + at..from + at + old.len()) {
@@ -340,7 +344,10 @@ mod tests {
         let challenge = [0x00, 0x84, 0, 0, 4, 1, 2, 3, 4];
         let mut player = Player::new(vec![tap(&[(&challenge, &[0xAA, 1, 2, 3, 4, 0xBB, 0x90, 0x00])])]);
         player.power_on();
-        assert_eq!(answer(&mut player, &[0x00, 0x84, 0, 0, 4, 9, 2, 7, 6]), [0xAA, 9, 2, 7, 6, 0xBB, 0x90, 0x00]);
+        assert_eq!(
+            answer(&mut player, &[0x00, 0x84, 0, 0, 4, 9, 2, 7, 6]),
+            [0xAA, 9, 2, 7, 6, 0xBB, 0x90, 0x00]
+        );
         assert_eq!(player.unknown(), 0);
         let mut strict = Player::new(vec![tap(&[(&challenge, &[0x90, 0x00])])]).strict(true);
         strict.power_on();

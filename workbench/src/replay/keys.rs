@@ -71,7 +71,8 @@ impl Tools {
         for (number, tap) in taps.iter_mut().enumerate() {
             self.keys.unmask(tap);
             for check in self.keys.check(tap).checks {
-                self.found.insert((number, check.exchange.saturating_sub(1), check.name), check.found);
+                self.found
+                    .insert((number, check.exchange.saturating_sub(1), check.name), check.found);
             }
         }
     }
@@ -81,7 +82,14 @@ impl Tools {
     }
 
     /// The answer to a live command, or `None` for the recorded one.
-    pub(super) fn answer(&mut self, session: &mut Session, tap: usize, at: usize, exchange: &RecordedExchange, command: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn answer(
+        &mut self,
+        session: &mut Session,
+        tap: usize,
+        at: usize,
+        exchange: &RecordedExchange,
+        command: &[u8],
+    ) -> Option<Vec<u8>> {
         let recorded = exchange.answer.as_ref()?.as_ref().ok()?;
         let parsed = Command::parse(command).ok()?;
         match (parsed.plain_cla(), parsed.ins, parsed.p1) {

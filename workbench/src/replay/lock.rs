@@ -73,7 +73,8 @@ fn without_keys(tap: &RecordedTap, desk: &mut Desk) -> Result<Replayed, DeskErro
     let mut proofs = false;
     for (at, exchange) in tap.exchanges.iter().enumerate() {
         if !exchange.command_mask.is_empty() {
-            out.remarks.push(format!("exchange {}: the command was masked on the tape and is not sent", at + 1));
+            out.remarks
+                .push(format!("exchange {}: the command was masked on the tape and is not sent", at + 1));
             continue;
         }
         let command = &exchange.command;
@@ -134,7 +135,10 @@ fn with_keys(tap: &RecordedTap, desk: &mut Desk, lock: &mut OwnLock) -> Result<R
     }) = now
     {
         let name = reason.map(Reason::name);
-        out.same_decision = tap.verdict.as_ref().map(|then| then.verdict == verdict.name() && then.reason.as_deref() == name);
+        out.same_decision = tap
+            .verdict
+            .as_ref()
+            .map(|then| then.verdict == verdict.name() && then.reason.as_deref() == name);
         out.now = Some((verdict, reason, detail));
     }
     // Both sides in order: a command that only one of them has is a difference, and the others are compared.

@@ -80,7 +80,13 @@ pub struct Keys {
 enum Selected<'a> {
     Nothing,
     /// A door application, with its FCI and the entry that it names.
-    Door { aid: Aid, fci: Option<Fci>, entry: Option<&'a ListEntry>, turn: u8, k3: Option<[u8; 16]> },
+    Door {
+        aid: Aid,
+        fci: Option<Fci>,
+        entry: Option<&'a ListEntry>,
+        turn: u8,
+        k3: Option<[u8; 16]>,
+    },
     /// A test USIM.
     Usim,
 }
@@ -118,7 +124,10 @@ impl Keys {
                 ("ck" | "ik", Some((_, ck, ik))) => {
                     let key = if kind == "ck" { ck } else { ik };
                     fill(tap, kind, |_| Some(key.to_vec()));
-                    format!("{} is masked; it is computed from the key, so the tape does not prove that the card gave it", kind.to_uppercase())
+                    format!(
+                        "{} is masked; it is computed from the key, so the tape does not prove that the card gave it",
+                        kind.to_uppercase()
+                    )
                 }
                 ("pin", _) => "the PIN is masked; whether the lock sent the right one is not on the tape".to_owned(),
                 ("iccid" | "msisdn" | "tmsi" | "phone-id", _) => format!("{kind} is masked; the lock does not decide by it"),
@@ -132,7 +141,11 @@ impl Keys {
 
     /// The subscriber whose key made the tap's AUTN, and the CK and IK of the last challenge that it made.
     fn usim_challenge(&self, tap: &RecordedTap) -> Option<(&TestSubscriber, [u8; 16], [u8; 16])> {
-        let challenges = tap.exchanges.iter().filter_map(|e| usim_authenticate(&e.command)).collect::<Vec<_>>();
+        let challenges = tap
+            .exchanges
+            .iter()
+            .filter_map(|e| usim_authenticate(&e.command))
+            .collect::<Vec<_>>();
         let (rand, autn) = challenges.last()?;
         self.subscribers.iter().find_map(|subscriber| {
             let keys = Subscriber::from_bytes(subscriber.algorithm, subscriber.key.expose())?;
@@ -166,7 +179,14 @@ impl Keys {
                     }
                 }
                 (0x80, ins::AUTHENTICATE, _) => {
-                    if let Selected::Door { aid, fci: Some(fci), entry: Some(entry), turn, k3 } = &mut selected {
+                    if let Selected::Door {
+                        aid,
+                        fci: Some(fci),
+                        entry: Some(entry),
+                        turn,
+                        k3,
+                    } = &mut selected
+                    {
                         *turn += 1;
                         *k3 = if *aid == self.aka {
                             self.aka_turn(&command, exchange, number, entry, fci, *turn, &mut out)
@@ -194,9 +214,15 @@ impl Keys {
     }
 
     fn select<'a>(&'a self, command: &Command<'_>, exchange: &RecordedExchange, number: usize, out: &mut Checked) -> Selected<'a> {
-        let Some(Ok(answer)) = &exchange.answer else { return Selected::Nothing };
-        let Some((data, [0x90 | 0x61, _])) = answer.split_last_chunk::<2>() else { return Selected::Nothing };
-        let Some(aid) = Aid::new(command.data) else { return Selected::Nothing };
+        let Some(Ok(answer)) = &exchange.answer else {
+            return Selected::Nothing;
+        };
+        let Some((data, [0x90 | 0x61, _])) = answer.split_last_chunk::<2>() else {
+            return Selected::Nothing;
+        };
+        let Some(aid) = Aid::new(command.data) else {
+            return Selected::Nothing;
+        };
         if aid.as_bytes().starts_with(Aid::USIM_PREFIX.as_bytes()) {
             return Selected::Usim;
         }
@@ -215,10 +241,23 @@ impl Keys {
         let found = match (&fci, entry) {
             (None, _) => Found::Told("the FCI has no version, RP and T".into()),
             (Some(_), Some(entry)) => Found::Right(format!("phone {}", entry.phone.masked())),
-            (Some(fci), None) => Found::Told(format!("no entry of lock.toml gives T {}: another site's phone, or one that is not on this list", hex::encode(fci.t))),
+            (Some(fci), None) => Found::Told(format!(
+                "no entry of lock.toml gives T {}: another site's phone, or one that is not on this list",
+                hex::encode(fci.t)
+            )),
         };
-        out.checks.push(Check { name: "T", exchange: number, found });
-        Selected::Door { aid, fci, entry, turn: 0, k3: None }
+        out.checks.push(Check {
+            name: "T",
+            exchange: number,
+            found,
+        });
+        Selected::Door {
+            aid,
+            fci,
+            entry,
+            turn: 0,
+            k3: None,
+        }
     }
 
     fn challenge_response(
@@ -233,7 +272,13 @@ impl Keys {
         let (rl, rest) = command.data.split_first_chunk::<16>()?;
         let (lock, tl) = rest.split_first_chunk::<8>()?;
         out.randoms.push_back(rl.to_vec());
-        let mut push = |name, found| out.checks.push(Check { name, exchange: number, found });
+        let mut push = |name, found| {
+            out.checks.push(Check {
+                name,
+                exchange: number,
+                found,
+            })
+        };
         if *lock != self.lock.0 {
             push("lock id", wrong(&self.lock.0, lock));
         }
@@ -266,7 +311,11 @@ impl Keys {
             (_, sw) => Found::Told(format!("the phone answered {}", hex::encode_upper(sw))),
         };
         let proved = matches!(found, Found::Right(_));
-        out.checks.push(Check { name: "TP", exchange: number, found });
+        out.checks.push(Check {
+            name: "TP",
+            exchange: number,
+            found,
+        });
         proved.then_some(*k3)
     }
 
@@ -291,12 +340,20 @@ impl Keys {
             Algorithm::Tuak => entry.tuak.as_ref(),
         };
         let Some(keys) = key.and_then(|key| Subscriber::from_bytes(algorithm, key.expose())) else {
-            out.unproven.push(format!("phone {} has no {} key in lock.toml", entry.phone.masked(), algorithm.name()));
+            out.unproven.push(format!(
+                "phone {} has no {} key in lock.toml",
+                entry.phone.masked(),
+                algorithm.name()
+            ));
             return None;
         };
         let (rand, autn) = (Rand(*rand), Autn(*autn));
         let Some((sqn, amf, res, ck, ik)) = keys.open_autn(&rand, &autn) else {
-            out.checks.push(Check { name: "AUTN", exchange: number, found: wrong(&[], &autn.0) });
+            out.checks.push(Check {
+                name: "AUTN",
+                exchange: number,
+                found: wrong(&[], &autn.0),
+            });
             return None;
         };
         autn_right(&keys, &rand, &autn, sqn, amf, number, out);
@@ -317,7 +374,11 @@ impl Keys {
             ([0xDB, 8, got @ ..], [0x90, 0x00]) => {
                 let right = got == res;
                 let found = if right { Found::Right(hex::encode(got)) } else { wrong(&res, got) };
-                out.checks.push(Check { name: "RES", exchange: number, found });
+                out.checks.push(Check {
+                    name: "RES",
+                    exchange: number,
+                    found,
+                });
                 let mut k3 = [0; 16];
                 kdf_ctr(&[ck, ik].concat(), b"AKA3", &context, &mut k3).ok()?;
                 return right.then_some(k3);
@@ -330,11 +391,19 @@ impl Keys {
                     Some(sqn) => Found::Right(format!("sequence failure, SEQ_MS {}", sqn.seq())),
                     None => Found::Told("no AUTS of this key: the phone says that AUTN's MAC is wrong".into()),
                 };
-                out.checks.push(Check { name: "AUTS", exchange: number, found });
+                out.checks.push(Check {
+                    name: "AUTS",
+                    exchange: number,
+                    found,
+                });
             }
             (_, sw) => {
                 let found = Found::Told(format!("the phone answered {}", hex::encode_upper(sw)));
-                out.checks.push(Check { name: "RES", exchange: number, found });
+                out.checks.push(Check {
+                    name: "RES",
+                    exchange: number,
+                    found,
+                });
             }
         }
         None
@@ -348,17 +417,34 @@ impl Keys {
             Some((subscriber, keys, opened))
         });
         let Some((subscriber, keys, (sqn, amf, res, ck, ik))) = opened else {
-            out.checks.push(Check { name: "AUTN", exchange: number, found: wrong(&[], &autn.0) });
+            out.checks.push(Check {
+                name: "AUTN",
+                exchange: number,
+                found: wrong(&[], &autn.0),
+            });
             return;
         };
         autn_right(&keys, rand, autn, sqn, amf, number, out);
         out.sqn.get_or_insert((Aid::USIM_HOST, subscriber.phone, sqn));
         let Some(Ok(answer)) = &exchange.answer else { return };
-        let mut push = |name, found| out.checks.push(Check { name, exchange: number, found });
+        let mut push = |name, found| {
+            out.checks.push(Check {
+                name,
+                exchange: number,
+                found,
+            })
+        };
         match answer.split_last_chunk::<2>() {
             Some(([0xDB, length, rest @ ..], [0x90, 0x00])) => {
                 let got = rest.get(..usize::from(*length)).unwrap_or(rest);
-                push("RES", if got == res { Found::Right(hex::encode(got)) } else { wrong(&res, got) });
+                push(
+                    "RES",
+                    if got == res {
+                        Found::Right(hex::encode(got))
+                    } else {
+                        wrong(&res, got)
+                    },
+                );
                 let masked = exchange.answer_mask.iter().any(|m| m.kind == "ck" || m.kind == "ik");
                 let expected = [&[16][..], &ck, &[16], &ik].concat();
                 let after = rest.get(usize::from(*length)..).unwrap_or_default();
@@ -369,10 +455,13 @@ impl Keys {
             }
             Some(([0xDC, 14, auts @ ..], [0x90, 0x00])) => {
                 let sqn = Auts::from_slice(auts).and_then(|auts| keys.open_auts(rand, &auts));
-                push("AUTS", match sqn {
-                    Some(sqn) => Found::Right(format!("sequence failure, SEQ_MS {}", sqn.seq())),
-                    None => wrong(&[], auts),
-                });
+                push(
+                    "AUTS",
+                    match sqn {
+                        Some(sqn) => Found::Right(format!("sequence failure, SEQ_MS {}", sqn.seq())),
+                        None => wrong(&[], auts),
+                    },
+                );
             }
             Some((_, sw)) => push("RES", Found::Told(format!("the card answered {}", hex::encode_upper(sw)))),
             None => {}
@@ -388,7 +477,11 @@ fn autn_right(keys: &Subscriber, rand: &Rand, autn: &Autn, sqn: Sqn, amf: Amf, n
     } else {
         wrong(&again.0, &autn.0)
     };
-    out.checks.push(Check { name: "AUTN", exchange: number, found });
+    out.checks.push(Check {
+        name: "AUTN",
+        exchange: number,
+        found,
+    });
 }
 
 /// The sealed form, by the session key.
@@ -404,7 +497,11 @@ fn control_flow(command: &Command<'_>, k3: Option<[u8; 16]>, number: usize, out:
             _ => wrong(&[], command.data),
         },
     };
-    out.checks.push(Check { name: "K3", exchange: number, found });
+    out.checks.push(Check {
+        name: "K3",
+        exchange: number,
+        found,
+    });
 }
 
 fn wrong(expected: &[u8], got: &[u8]) -> Found {
@@ -437,8 +534,10 @@ fn fill(tap: &mut RecordedTap, kind: &str, value: impl Fn(usize) -> Option<Vec<u
     for exchange in &mut tap.exchanges {
         let Some(Ok(answer)) = &mut exchange.answer else { continue };
         for mask in exchange.answer_mask.iter().filter(|m| m.kind == kind) {
-            if let (Some(place), Some(value)) = (answer.get_mut(mask.offset..mask.offset.saturating_add(mask.length)), value(mask.length))
-                && place.len() == value.len()
+            if let (Some(place), Some(value)) = (
+                answer.get_mut(mask.offset..mask.offset.saturating_add(mask.length)),
+                value(mask.length),
+            ) && place.len() == value.len()
             {
                 place.copy_from_slice(&value);
             }

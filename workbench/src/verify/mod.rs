@@ -108,7 +108,9 @@ impl Verifier {
             let seconds = u32::try_from(tap.began / 1_000_000_000).unwrap_or(u32::MAX);
             created.map(|created| created.saturating_add(seconds))
         });
-        let (now, difference) = self.today.run(&self.config, &tap, &checked, clock.unwrap_or_else(tapdoor_reader::lock::now));
+        let (now, difference) = self
+            .today
+            .run(&self.config, &tap, &checked, clock.unwrap_or_else(tapdoor_reader::lock::now));
         unproven.extend(checked.unproven);
         let Tap {
             verdict,

@@ -154,7 +154,10 @@ impl Today {
         let mut pause = |_| true;
         let mut fetch = |_: &Request| -> Result<(), NoDownload> {
             let then = tap.verdict.as_ref();
-            match then.and_then(|v| v.reason.as_deref()).and_then(|name| Reason::ALL.into_iter().find(|r| r.name() == name)) {
+            match then
+                .and_then(|v| v.reason.as_deref())
+                .and_then(|name| Reason::ALL.into_iter().find(|r| r.name() == name))
+            {
                 // What the server did then is not judged here.
                 Some(reason) if then.is_some_and(|v| v.verdict == "refused") && !tap.goes_on() => Err(NoDownload {
                     reason,
