@@ -388,6 +388,9 @@ pub struct VerifyArgs {
     /// lock.toml, of the lock that recorded it
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+    /// Try only these methods, in this order, as the lock that recorded did with its --method
+    #[arg(long, value_name = "METHOD", value_delimiter = ',')]
+    pub method: Vec<String>,
     /// This tap only
     #[arg(long, value_name = "N")]
     pub tap: Option<u64>,
@@ -437,6 +440,9 @@ pub struct ReplayArgs {
     /// lock.toml, with whose keys values are made anew
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Try only these methods, in this order, as the lock that recorded did with its --method
+    #[arg(long, value_name = "METHOD", value_delimiter = ',')]
+    pub method: Vec<String>,
     /// As card: where it is shown, vpcd:HOST:PORT or tcp-listen:HOST:PORT; without it to a lock in this process
     #[arg(long, value_name = "SERVE")]
     pub serve: Option<String>,
