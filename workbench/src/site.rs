@@ -17,6 +17,7 @@ use tapdoor_protocol::ids::{LockId, Mac, PhoneId, luhn};
 use tapdoor_protocol::vault::{Method, VaultError};
 
 pub use self::applications::{PACKAGED, Packaged};
+pub(crate) use self::files::chip_fields;
 pub use self::files::{LockFile, PhoneFile};
 
 /// Where the server of a new site listens.

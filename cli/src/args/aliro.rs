@@ -18,7 +18,7 @@ pub enum AliroCommand {
     /// Make a P-256 key file
     Key(KeyArgs),
     /// Write a key file in another format: PEM, JWK or hexadecimal
-    Convert(ConvertArgs),
+    Convert(ConvertKeyArgs),
     /// Make a lock an Aliro reader: reader group, key, certificate
     Reader(AliroReaderArgs),
     /// Make a credential, or put one on a lock's list
@@ -48,7 +48,7 @@ pub struct KeyArgs {
 #[command(
     after_help = "Examples:\n  tapdoor aliro convert reader.jwk reader.pem\n  tapdoor aliro convert reader.pem reader.pub.hex --public"
 )]
-pub struct ConvertArgs {
+pub struct ConvertKeyArgs {
     /// The key file; its format is recognised
     pub from: PathBuf,
     /// The new file

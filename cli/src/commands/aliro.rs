@@ -12,7 +12,8 @@ use zeroize::Zeroizing;
 
 use super::Outcome;
 use crate::args::{
-    AliroArgs, AliroCommand, AliroReaderArgs, CertificateArgs, ConvertArgs, CredentialArgs, DecodeArgs, FieldArgs, Format, KeyArgs, Place,
+    AliroArgs, AliroCommand, AliroReaderArgs, CertificateArgs, ConvertKeyArgs, CredentialArgs, DecodeArgs, FieldArgs, Format, KeyArgs,
+    Place,
 };
 use crate::failure::{DEVICE, DONE, Failure, INPUT, REFUSED, USAGE};
 use crate::out::{Out, event};
@@ -102,7 +103,7 @@ fn key(args: &KeyArgs, out: &mut Out) -> Outcome {
     told("key", &key, &args.out, out)
 }
 
-fn convert(args: &ConvertArgs, out: &mut Out) -> Outcome {
+fn convert(args: &ConvertKeyArgs, out: &mut Out) -> Outcome {
     let mut key = load(&args.from)?;
     if args.public {
         key = KeyFile::from_public(key.public);

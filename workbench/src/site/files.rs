@@ -184,7 +184,7 @@ fn chip(keys: &ScpKeys, providers: &[String]) -> String {
 }
 
 /// The same in server.toml, as fields of a lock or a phone.
-fn chip_fields(keys: &ScpKeys) -> String {
+pub(crate) fn chip_fields(keys: &ScpKeys) -> String {
     format!(
         "chip-kvn = {}\nchip-enc = \"{}\"\nchip-mac = \"{}\"\nchip-dek = \"{}\"\n",
         keys.kvn,
