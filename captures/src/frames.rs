@@ -206,7 +206,11 @@ impl<W: Write> FrameTape<W> {
             self.end();
         }
         let index = usize::from(dir == Direction::In);
-        let apdu = if dir == Direction::Out { &mut self.command } else { &mut self.response };
+        let apdu = if dir == Direction::Out {
+            &mut self.command
+        } else {
+            &mut self.response
+        };
         let again = self.numbers[index].replace(number) == Some(number);
         let offset = if again { apdu.len().saturating_sub(inf.len()) } else { apdu.len() };
         if !again {
@@ -260,7 +264,9 @@ fn hide(event: &mut Event, offset: usize, length: usize, kind: &'static str) {
         data.truncate(data.len().saturating_sub(crc::LEN));
         event.crc = Some(Crc::Dropped);
     }
-    let Some(secret) = data.get_mut(offset..offset + length) else { return };
+    let Some(secret) = data.get_mut(offset..offset + length) else {
+        return;
+    };
     if secret.is_empty() {
         return;
     }

@@ -18,8 +18,8 @@ use crate::extra::Extra;
 use crate::header::Header;
 use crate::read::{Cut, Events, ReadError};
 use drawing::Drawing;
-use style::Role;
 pub use lines::plain;
+use style::Role;
 pub use style::Style;
 use timing::Timing;
 

@@ -74,6 +74,14 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Play one side of a tape against a live other side
     Replay(ReplayArgs),
+    /// NFC-DEP with a peer over UDP, as initiator or target; type F cards there
+    Dep(DepArgs),
+    /// Turn a tape, trace or log into another format
+    Convert(ConvertArgs),
+    /// Compare two sessions by what they mean
+    Diff(DiffArgs),
+    /// Take secrets and identities out of a tape
+    Redact(RedactArgs),
     /// Measure
     Bench(BenchArgs),
     /// Print completions for a shell
@@ -111,7 +119,8 @@ pub struct InitArgs {
 /// Where the card is.
 #[derive(Args, Debug)]
 pub struct ReaderArgs {
-    /// pcsc:FRAGMENT, vpcd-listen:HOST:PORT, sim:[SWITCH,..] or tape:FILE
+    /// pcsc:FRAGMENT, acr122u-raw:FRAGMENT, pn532:PATH, libnfc:CONNSTRING, udp:HOST:PORT, vpcd-listen:HOST:PORT,
+    /// sim:[SWITCH,..] or tape:FILE
     #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
     pub reader: ReaderSpec,
 }
@@ -238,7 +247,8 @@ pub struct RunArgs {
     /// Scripts (.door), or suite:NAME
     #[arg(required_unless_present = "list", value_name = "SCRIPT")]
     pub scripts: Vec<String>,
-    /// pcsc:FRAGMENT, vpcd-listen:HOST:PORT, sim:[SWITCH,..] or tape:FILE
+    /// pcsc:FRAGMENT, acr122u-raw:FRAGMENT, pn532:PATH, libnfc:CONNSTRING, udp:HOST:PORT, vpcd-listen:HOST:PORT,
+    /// sim:[SWITCH,..] or tape:FILE
     #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
     pub reader: Option<ReaderSpec>,
     /// lock.toml, whose keys `auth` uses
@@ -278,7 +288,8 @@ pub struct RunArgs {
     after_help = "Examples:\n  tapdoor shell --reader pcsc:ACR122U\n  tapdoor shell --reader sim: --config site/lock.toml\n  printf 'select aka\\nexpect sw 9000\\n' | tapdoor shell --reader sim:\n\nInside, `help` lists the commands. Lines that were typed are kept in $XDG_STATE_HOME/tapdoor/history (~/.local/state).\nIn a pipe there is no prompt, and the exit status is that of the first line that failed."
 )]
 pub struct ShellArgs {
-    /// pcsc:FRAGMENT, vpcd-listen:HOST:PORT, sim:[SWITCH,..] or tape:FILE
+    /// pcsc:FRAGMENT, acr122u-raw:FRAGMENT, pn532:PATH, libnfc:CONNSTRING, udp:HOST:PORT, vpcd-listen:HOST:PORT,
+    /// sim:[SWITCH,..] or tape:FILE
     #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
     pub reader: Option<ReaderSpec>,
     /// lock.toml, whose keys `auth` uses
@@ -377,6 +388,9 @@ pub struct VerifyArgs {
     /// lock.toml, of the lock that recorded it
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+    /// Try only these methods, in this order, as the lock that recorded did with its --method
+    #[arg(long, value_name = "METHOD", value_delimiter = ',')]
+    pub method: Vec<String>,
     /// This tap only
     #[arg(long, value_name = "N")]
     pub tap: Option<u64>,
@@ -396,6 +410,25 @@ pub enum Side {
 
 #[derive(Args, Debug)]
 #[command(
+    after_help = "Examples:\n  tapdoor convert today.tape today.pcapng\n  tapdoor convert sniff.trace sniff.tape\n  tapdoor convert gp.log - --to dump\n  tapdoor convert usim.tape usim.pcapng --to gsmtap\n\nReads: tape, json, pcapng and pcap (link type 264, GSMTAP), pm3-trace, pm3-text, apdu4j (GlobalPlatformPro), dump,\npcscd, opensc, opensc-tool, libnfc, nfcpy, nci (Android), nfc-laboratory, arrows (Home Key, Aliro), scriptor.\nWrites: tape, json, csv, pcapng, gsmtap, dump, pm3-trace, scriptor, door. Each loss is said on stderr."
+)]
+pub struct ConvertArgs {
+    /// The file to read; - is standard input
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// The file to write, which is replaced if it is there; - is standard output
+    #[arg(value_name = "OUT")]
+    pub output: PathBuf,
+    /// The format of IN, if its content does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub from: Option<String>,
+    /// The format of OUT, if its name does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub to: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(
     after_help = "Examples:\n  tapdoor replay today.tape --as card --config site/lock.toml             today's lock in this process\n  tapdoor replay today.tape --as card --config site/lock.toml --serve vpcd:127.0.0.1:35963\n  tapdoor replay today.tape --as card --strict --serve tcp-listen:127.0.0.1:0\n  tapdoor replay today.tape --as lock --reader pcsc: --config site/lock.toml\n  tapdoor replay today.tape --as lock --reader pcsc:\n\nWith --config the answers (as card) and the challenges (as lock) are made anew: same decisions, not same bytes.\nExit status: 0 as recorded, 1 differences, 3 reader or card failed, 4 the tape is not understood."
 )]
 pub struct ReplayArgs {
@@ -407,6 +440,9 @@ pub struct ReplayArgs {
     /// lock.toml, with whose keys values are made anew
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Try only these methods, in this order, as the lock that recorded did with its --method
+    #[arg(long, value_name = "METHOD", value_delimiter = ',')]
+    pub method: Vec<String>,
     /// As card: where it is shown, vpcd:HOST:PORT or tcp-listen:HOST:PORT; without it to a lock in this process
     #[arg(long, value_name = "SERVE")]
     pub serve: Option<String>,
@@ -424,6 +460,74 @@ pub struct ReplayArgs {
     pub wait: u64,
 }
 
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor dep --poll 127.0.0.1:54321\n  tapdoor dep --initiator 127.0.0.1:54321 --rate 424 --bytes 1,250,2000\n  tapdoor dep --target 127.0.0.1:54321\n\nFrames travel over UDP in nfcpy's format. The target sends back what it is sent; the initiator sends so many bytes and\nexpects them back. Exit status 1 if others came back."
+)]
+#[group(id = "role", required = true, multiple = false)]
+pub struct DepArgs {
+    /// What type F card listens at HOST:PORT
+    #[arg(long, value_name = "HOST:PORT", group = "role")]
+    pub poll: Option<String>,
+    /// Be the initiator, with the target that listens at HOST:PORT
+    #[arg(long, value_name = "HOST:PORT", group = "role")]
+    pub initiator: Option<String>,
+    /// Be a target at HOST:PORT that sends back what it is sent
+    #[arg(long, value_name = "HOST:PORT", group = "role")]
+    pub target: Option<String>,
+    /// Rate in kbit/s: 106, 212 or 424
+    #[arg(long, value_name = "KBPS", default_value_t = 212)]
+    pub rate: u32,
+    /// Rate at which the target is looked for, if it is not the same: then PSL follows
+    #[arg(long, value_name = "KBPS")]
+    pub find_at: Option<u32>,
+    /// How many bytes to send, one exchange each
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 250, 2000], value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub bytes: Vec<u32>,
+    /// General bytes of ATR, in hexadecimal
+    #[arg(long, value_name = "HEX", default_value = "")]
+    pub general: String,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor diff yesterday.tape today.tape\n  tapdoor diff good.tape sniff.pcapng --json\n\nChallenges, cryptograms, ephemeral keys and random UIDs are compared by their length only. Times are shown and are no\ndifference. The exit status is 0 when nothing differs, 1 when something does."
+)]
+pub struct DiffArgs {
+    /// The first session: a tape, or another program's trace or log
+    pub a: PathBuf,
+    /// The second one
+    pub b: PathBuf,
+    /// The format of A, if its content does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub from_a: Option<String>,
+    /// The format of B, if its content does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub from_b: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor redact today.tape to-mail.tape\n  tapdoor redact a.tape a2.tape --secret 'our house' && tapdoor redact b.tape b2.tape --secret 'our house'\n\nKeys, PINs, ICCID, IMSI, IMEI, MSISDN, UIDs, challenges and cryptograms are replaced, each by the same other value\nwherever it stands. What is replaced by what is another secret in every run, unless --secret is given."
+)]
+pub struct RedactArgs {
+    /// The file to read; - is standard input
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// The file to write, which is replaced if it is there; - is standard output
+    #[arg(value_name = "OUT")]
+    pub output: PathBuf,
+    /// The format of IN, if its content does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub from: Option<String>,
+    /// The format of OUT: tape (default), or one that its name tells
+    #[arg(long, value_name = "FORMAT")]
+    pub to: Option<String>,
+    /// Replace by the same values in several runs: keep this text to yourself
+    #[arg(long, value_name = "TEXT")]
+    pub secret: Option<String>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BenchName {
     /// CPU and wall time of a whole tap, each method
@@ -436,13 +540,19 @@ pub enum BenchName {
     Verify,
     /// Steps of a script per second
     Script,
+    /// How long a tap is on the air, by simulated time, and its bytes each way
+    Radio,
+    /// The fault table: every fault at every frame of a tap, and what came of it
+    Faults,
     /// A tap with a download and where its time goes; then many phones and locks at once
     Download,
+    /// A million frames of pcapng decoded, beside tshark
+    Decode,
 }
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tapdoor bench\n  tapdoor bench find --json\n  tapdoor bench link --reader pcsc:ACR122U\n  tapdoor bench download --phones 20 --rounds 1"
+    after_help = "Examples:\n  tapdoor bench\n  tapdoor bench find --json\n  tapdoor bench link --reader pcsc:ACR122U\n  tapdoor bench radio --tapes frames/\n  tapdoor bench faults --json\n  tapdoor bench download --phones 20 --rounds 1"
 )]
 pub struct BenchArgs {
     /// What to measure; without it everything that needs no reader
@@ -451,6 +561,9 @@ pub struct BenchArgs {
     /// The reader of `bench link`
     #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
     pub reader: Option<ReaderSpec>,
+    /// The folder of `bench radio`, for the frames of each tap as METHOD-RATE.tape
+    #[arg(long, value_name = "DIR")]
+    pub tapes: Option<PathBuf>,
     /// How many of each (taps, APDUs)
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub count: u32,

@@ -16,9 +16,11 @@ use tapdoor_protocol::aka::Algorithm;
 use tapdoor_protocol::aliro::ReaderIdentifier;
 use tapdoor_protocol::door::REQUIRE_USER;
 use tapdoor_protocol::ids::{Iccid, Imsi, LockId, Mac, Msisdn};
+use tapdoor_protocol::rf::frame::{BitRate, Technology};
 use tapdoor_protocol::vault;
 
 use crate::policy::Caps;
+use crate::source::radio::Polling;
 use crate::updates::Updates;
 
 /// A way to authenticate that this lock tries, in the order of the configuration.
@@ -95,6 +97,8 @@ pub struct LockConfig {
     pub door: DoorConfig,
     /// Whether LED and buzzer of an ACR122 are used.
     pub feedback: bool,
+    /// How a reader in raw mode looks for phones.
+    pub polling: Polling,
     /// What the lock's chip is filled with.
     pub personalisation: Personalisation,
     /// The server, if there is one.
@@ -120,6 +124,8 @@ struct Raw {
     door: RawDoor,
     #[serde(default)]
     feedback: RawFeedback,
+    #[serde(default)]
+    polling: RawPolling,
     signing_key: Option<Field>,
     chip: Option<RawChip>,
     server: Option<RawServer>,
@@ -164,6 +170,14 @@ struct RawDoor {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct RawFeedback {
     enabled: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawPolling {
+    technologies: Option<Spanned<Vec<Field>>>,
+    annotation: Option<Field>,
+    rate: Option<Spanned<u32>>,
 }
 
 #[derive(Deserialize)]
@@ -352,6 +366,7 @@ impl LockConfig {
                 run: raw.door.run.clone(),
             },
             feedback: raw.feedback.enabled.unwrap_or(true),
+            polling: polling(file, &raw.polling)?,
             personalisation: Personalisation {
                 applications,
                 list,
@@ -362,6 +377,43 @@ impl LockConfig {
             aliro: identifier,
         })
     }
+}
+
+/// The longest polling frame, without its checksum: an enhanced contactless polling frame has at most 20 bytes.
+const MAX_ANNOTATION: usize = 32;
+
+fn polling(file: &File, raw: &RawPolling) -> Result<Polling, ConfigError> {
+    let mut polling = Polling::default();
+    if let Some(words) = &raw.technologies {
+        let words: Vec<Technology> = words
+            .get_ref()
+            .iter()
+            .map(|word| file.word(word, &[("a", Technology::A), ("b", Technology::B)]))
+            .collect::<Result<_, _>>()?;
+        polling.type_a = words.contains(&Technology::A);
+        polling.type_b = words.contains(&Technology::B);
+    }
+    if let (false, false, Some(words)) = (polling.type_a, polling.type_b, &raw.technologies) {
+        return Err(file.error(&words.span(), "is empty: name at least one of a, b"));
+    }
+    if let Some(field) = &raw.annotation {
+        let frame = file.bytes(field)?;
+        if !(2..=MAX_ANNOTATION).contains(&frame.len()) {
+            let detail = format!(
+                "is a frame of {} bytes, where 2 to {MAX_ANNOTATION} can be, without checksum",
+                frame.len()
+            );
+            return Err(file.error(&field.span(), detail));
+        }
+        polling.annotation = Some(frame.to_vec());
+    }
+    if let Some(rate) = &raw.rate {
+        let found = BitRate::ALL
+            .into_iter()
+            .find(|r| r.kbps() == *rate.get_ref() && *r <= BitRate::Kbps424);
+        polling.rate = found.ok_or_else(|| file.error(&rate.span(), "is 106, 212 or 424"))?;
+    }
+    Ok(polling)
 }
 
 fn server(file: &File, raw: &RawServer, id: LockId) -> Result<ServerConfig, ConfigError> {

@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`site`] | a site: its key, its lock, its phones, as keys and as configuration files |
+//! | [`dep`] | NFC-DEP with a peer over UDP, both roles |
 //! | [`init`] | a working set of files in a new folder |
 //! | [`open`] | READER of the command line: which source of cards |
 //! | [`api`] | the administration of a server |
@@ -18,16 +19,19 @@
 //! | [`probe`] | what a card or phone is |
 //! | [`demo`] | the whole story in one process |
 //! | [`mod@bench`] | measurements |
+//! | [`radio`] | taps through a simulated field: time on air, and the fault table |
 
 pub mod api;
 pub mod bench;
 pub mod demo;
+pub mod dep;
 pub mod desk;
 pub mod doctor;
 pub mod init;
 pub mod names;
 pub mod open;
 pub mod probe;
+pub mod radio;
 pub mod recorded;
 pub mod replay;
 pub mod script;

@@ -23,7 +23,10 @@ pub(super) fn command(command: &Command<'_>, data: View<'_>, level: u8) -> Optio
             let name = format!("EXTERNAL AUTHENTICATE, {}", security(p1));
             (name, data.split(&[("host cryptogram", 8), ("C-MAC", 8)]))
         }
-        0xE6 => (format!("INSTALL {}", install_kind(p1)), if sealed { Vec::new() } else { install(p1, plain) }),
+        0xE6 => (
+            format!("INSTALL {}", install_kind(p1)),
+            if sealed { Vec::new() } else { install(p1, plain) },
+        ),
         0xE8 => {
             let last = if p1 & 0x80 != 0 { ", the last" } else { "" };
             let fields = if sealed { Vec::new() } else { plain.field("block") };
@@ -44,14 +47,20 @@ pub(super) fn command(command: &Command<'_>, data: View<'_>, level: u8) -> Optio
             let next = if p2 & 1 != 0 { ", next" } else { "" };
             (format!("GET STATUS, {what}{next}"), tlv(plain, sealed, Dictionary::Registry))
         }
-        0xF0 => (format!("SET STATUS {p1:02x} to {p2:02x}"), if sealed { Vec::new() } else { plain.field("AID") }),
+        0xF0 => (
+            format!("SET STATUS {p1:02x} to {p2:02x}"),
+            if sealed { Vec::new() } else { plain.field("AID") },
+        ),
         0xD8 => {
             let fields = if sealed { Vec::new() } else { plain.field("key data") };
             (format!("PUT KEY, replaces version {p1:02x}, key {:02x}", p2 & 0x7F), fields)
         }
         0xE2 => {
             let last = if p1 & 0x80 != 0 { ", the last" } else { "" };
-            (format!("STORE DATA, block {p2}{last}"), if sealed { Vec::new() } else { plain.field("data") })
+            (
+                format!("STORE DATA, block {p2}{last}"),
+                if sealed { Vec::new() } else { plain.field("data") },
+            )
         }
         0xCA | 0xCB => {
             let fields = if sealed { Vec::new() } else { plain.field("data") };
@@ -122,7 +131,14 @@ fn install(p1: u8, data: View<'_>) -> Vec<Field> {
         0x02 => &["load file AID", "security domain AID", "load file hash", "parameters", "token"],
         0x10 => &["security domain AID", "", "application AID", "", "parameters", "token"],
         0x20 => &["", "", "application AID", "", "", ""],
-        _ => &["load file AID", "module AID", "application AID", "privileges", "parameters", "token"],
+        _ => &[
+            "load file AID",
+            "module AID",
+            "application AID",
+            "privileges",
+            "parameters",
+            "token",
+        ],
     };
     let mut fields = Vec::new();
     let mut at = 0;

@@ -18,7 +18,9 @@ impl Write for Sink {
 
 fn record(policy: MaskPolicy, work: impl FnOnce(&mut FrameTape<Sink>)) -> Vec<Event> {
     let sink = Sink::default();
-    let tape = TapeWriter::with_sink(sink.clone(), &Header::now("test")).unwrap().mask_policy(policy);
+    let tape = TapeWriter::with_sink(sink.clone(), &Header::now("test"))
+        .unwrap()
+        .mask_policy(policy);
     let epoch = tape.epoch();
     let mut frames = FrameTape::new(SharedTape::new(tape), epoch);
     work(&mut frames);
@@ -100,7 +102,11 @@ fn a_pin_is_masked_in_its_blocks_wherever_they_are_cut() {
     assert!(!text.contains("3233") && !text.contains("0831"), "{text}");
     assert!(text.contains("1200200001 0800".replace(' ', "").as_str()), "{text}");
     assert_eq!(masked.iter().filter(|e| !e.mask.is_empty()).count(), 3);
-    assert!(masked.iter().all(|e| e.mask.is_empty() || (e.crc == Some(Crc::Dropped) && e.mask[0].kind == "pin")));
+    assert!(
+        masked
+            .iter()
+            .all(|e| e.mask.is_empty() || (e.crc == Some(Crc::Dropped) && e.mask[0].kind == "pin"))
+    );
     let whole = data(&secret(MaskPolicy::Nothing)).join(" ");
     assert!(whole.contains("0332333 4ffffffff".replace(' ', "").as_str()), "{whole}");
 }

@@ -27,6 +27,8 @@ enum State {
     List,
     /// Behind an element.
     Behind,
+    /// Behind the list, in the object.
+    Tail,
     End,
 }
 
@@ -84,7 +86,11 @@ impl<R: BufRead> Frames<R> {
             self.skip();
             text.push(byte);
             if text.len() > MAX_LINE {
-                return Err(binary(start, format!("an element of more than {MAX_LINE} bytes"), self.format.expected()));
+                return Err(binary(
+                    start,
+                    format!("an element of more than {MAX_LINE} bytes"),
+                    self.format.expected(),
+                ));
             }
             match (quoted, byte) {
                 (true, _) if escaped => escaped = false,
@@ -94,7 +100,9 @@ impl<R: BufRead> Frames<R> {
                 (false, b'"') => quoted = true,
                 (false, b'{' | b'[') => depth += 1,
                 (false, b'}' | b']') => {
-                    depth = depth.checked_sub(1).ok_or_else(|| binary(start, "a bracket that was not opened", self.format.expected()))?;
+                    depth = depth
+                        .checked_sub(1)
+                        .ok_or_else(|| binary(start, "a bracket that was not opened", self.format.expected()))?;
                 }
                 _ => continue,
             }
@@ -158,6 +166,26 @@ impl<R: BufRead> Frames<R> {
         }
     }
 
+    /// Reads what follows the list: other fields, and the end.
+    fn tail(&mut self) -> Result<(), ReadError> {
+        loop {
+            match self.blanks()? {
+                Some(b'}') => break,
+                Some(b',' | b':') => self.skip(),
+                Some(b']') | None => return Err(self.wrong("no end of the object", "a closing brace behind the list")),
+                Some(_) => {
+                    self.value()?;
+                }
+            }
+        }
+        self.skip();
+        self.state = State::End;
+        match self.blanks()? {
+            None => Ok(()),
+            Some(_) => Err(self.wrong("something behind the end of the object", "the end of the file")),
+        }
+    }
+
     fn element(&mut self, out: &mut Out) -> Result<(), ReadError> {
         let start = self.offset;
         let text = self.value()?;
@@ -168,7 +196,9 @@ impl<R: BufRead> Frames<R> {
             return Ok(());
         }
         let frame: LabFrame = serde_json::from_slice(&text).map_err(wrong)?;
-        let event = frame.event().map_err(|found| binary(start, format!("element {}: {found}", self.elements), self.format.expected()))?;
+        let event = frame
+            .event()
+            .map_err(|found| binary(start, format!("element {}: {found}", self.elements), self.format.expected()))?;
         out.push(event);
         Ok(())
     }
@@ -179,11 +209,12 @@ impl<R: BufRead> Importer for Frames<R> {
         loop {
             match self.state {
                 State::Head => self.head(out)?,
+                State::Tail => self.tail()?,
                 State::End => return Ok(false),
                 State::List | State::Behind => match (self.blanks()?, self.state) {
                     (Some(b']'), _) => {
                         self.skip();
-                        self.state = State::End;
+                        self.state = State::Tail;
                     }
                     (Some(b','), State::Behind) => {
                         self.skip();
@@ -239,7 +270,8 @@ impl LabFrame {
         let text = self.frame_data.unwrap_or_default();
         let data = match text.is_empty() {
             true => Vec::new(),
-            false => super::lines::hex_bytes(text.as_bytes()).ok_or_else(|| format!("\"{}\" is not hexadecimal", super::lines::shown(text.as_bytes())))?,
+            false => super::lines::hex_bytes(text.as_bytes())
+                .ok_or_else(|| format!("\"{}\" is not hexadecimal", super::lines::shown(text.as_bytes())))?,
         };
         let mut event = event.bytes(dir, data);
         let data = event.data.as_deref().unwrap_or_default();
@@ -266,7 +298,10 @@ impl LabFrame {
         // 105938 bits a second are 106 kbit/s.
         let rate = match self.frame_rate {
             0 => 0,
-            rate => [106, 212, 424, 848].into_iter().min_by_key(|known: &u64| (known * 1000).abs_diff(rate)).unwrap_or(106),
+            rate => [106, 212, 424, 848]
+                .into_iter()
+                .min_by_key(|known: &u64| (known * 1000).abs_diff(rate))
+                .unwrap_or(106),
         };
         if rate > 106 {
             event = event.with("rate", &rate);

@@ -133,7 +133,11 @@ impl<R: BufRead, F: LineFormat> Importer for Text<R, F> {
         let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
         // Two logs in one file: what belongs to the other one would be read as nothing.
         if let Some(found) = signature(line).filter(|found| found.is_certain() && !self.format.holds(found.format())) {
-            let wrong = Wrong::new(format!("here begins what looks like {}: \"{}\"", found.format().name(), shown(line)));
+            let wrong = Wrong::new(format!(
+                "here begins what looks like {}: \"{}\"",
+                found.format().name(),
+                shown(line)
+            ));
             let expected = format!("{} to the end; split the file", self.format.name());
             return Err(self.error(wrong.expected(expected)));
         }
@@ -164,7 +168,11 @@ fn uncoloured(line: &str) -> Cow<'_, str> {
     for part in parts {
         // ESC [ parameters letter
         let rest = part.strip_prefix('[').unwrap_or(part);
-        plain.push_str(rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').get(1..).unwrap_or_default());
+        plain.push_str(
+            rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';')
+                .get(1..)
+                .unwrap_or_default(),
+        );
     }
     Cow::Owned(plain)
 }
@@ -215,6 +223,9 @@ pub(crate) fn signature(line: &[u8]) -> Option<Signature> {
     if begins(b"{\"tape\":") {
         return Some(Certain(Format::Tape));
     }
+    if begins(b"\"frames\"") || begins(b"{\"frames\"") {
+        return Some(Certain(Format::NfcLaboratory));
+    }
     if contains(line, b"| Src | Data") {
         return Some(Certain(Format::Pm3Text));
     }
@@ -233,7 +244,10 @@ pub(crate) fn signature(line: &[u8]) -> Option<Signature> {
     if begins(b"Sending: ") || begins(b"Received (SW1=0x") {
         return Some(Certain(Format::OpenScTool));
     }
-    if [&b"A>> "[..], b"A<< ", b"B>> ", b"B<< ", b"A>>#", b"B>>#", b"A#", b"SCardConnect(\""].iter().any(|mark| begins(mark)) {
+    if [&b"A>> "[..], b"A<< ", b"B>> ", b"B<< ", b"A>>#", b"B>>#", b"A#", b"SCardConnect(\""]
+        .iter()
+        .any(|mark| begins(mark))
+    {
         return Some(Certain(Format::Apdu4j));
     }
     if let [_, _, _, _, _, _, _, _, b' ', rest @ ..] = line
@@ -249,9 +263,10 @@ pub(crate) fn signature(line: &[u8]) -> Option<Signature> {
         return Some(Likely(Format::OpenSc));
     }
     if begins(b"-->") || begins(b"<--") {
-        return Some(Likely(Format::Arrows));
+        let bytes = hex_bytes(&line[3..]).is_some_and(|bytes| bytes.len() > 1);
+        return Some(if bytes { Certain(Format::Arrows) } else { Likely(Format::Arrows) });
     }
-    if (begins(b">>") || begins(b"<<")) && !begins(b">>>") && !begins(b"<<<") {
+    if (begins(b">> ") || begins(b"<< ")) && line.get(3).is_some_and(u8::is_ascii_hexdigit) {
         return Some(Likely(Format::Apdu4j));
     }
     if let [b'<' | b'>', b' ', rest @ ..] = line
@@ -299,9 +314,15 @@ pub(crate) fn hex_bytes(text: &[u8]) -> Option<Vec<u8>> {
 pub(crate) fn hex_line(text: &str) -> Result<Vec<u8>, Wrong> {
     hex_bytes(text.as_bytes()).ok_or_else(|| {
         let text = text.trim();
-        let what = match text.bytes().position(|byte| digit(byte).is_none() && !matches!(byte, b' ' | b'\t' | b':')) {
+        let what = match text
+            .bytes()
+            .position(|byte| digit(byte).is_none() && !matches!(byte, b' ' | b'\t' | b':'))
+        {
             _ if text.is_empty() => "no bytes".to_owned(),
-            Some(at) => format!("\"{}\" is no hexadecimal digit", text[at..].chars().next().unwrap_or(' ').escape_default()),
+            Some(at) => format!(
+                "\"{}\" is no hexadecimal digit",
+                text[at..].chars().next().unwrap_or(' ').escape_default()
+            ),
             None => format!("an odd number of hexadecimal digits in \"{}\"", shown(text.as_bytes())),
         };
         Wrong::new(what)
@@ -330,7 +351,10 @@ pub(crate) fn time_of_day(text: &str) -> Option<u64> {
         1..=9 => fraction.parse::<u64>().ok()? * 10u64.pow(9 - fraction.len() as u32),
         _ => 0,
     };
-    let seconds = hours.checked_mul(3600)?.checked_add(minutes.checked_mul(60)?)?.checked_add(seconds)?;
+    let seconds = hours
+        .checked_mul(3600)?
+        .checked_add(minutes.checked_mul(60)?)?
+        .checked_add(seconds)?;
     seconds.checked_mul(1_000_000_000)?.checked_add(fraction)
 }
 
@@ -348,11 +372,11 @@ impl Clock {
     pub(crate) fn at(&mut self, time: u64) -> u64 {
         let first = *self.first.get_or_insert(time);
         // Lines of several threads step back a little; midnight steps back a day.
-        if time + DAY / 2 < self.last {
+        if time.saturating_add(DAY / 2) < self.last {
             self.days += 1;
         }
         self.last = time;
-        (self.days * DAY + time).saturating_sub(first)
+        self.days.saturating_mul(DAY).saturating_add(time).saturating_sub(first)
     }
 }
 

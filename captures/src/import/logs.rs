@@ -114,12 +114,15 @@ impl LineFormat for Apdu4j {
             } else if !words && hex_bytes(token.as_bytes()).is_some() {
                 hex.push_str(token);
             } else if token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                return Err(Wrong::new(format!("an odd number of hexadecimal digits in \"{}\"", shown(token.as_bytes()))));
+                return Err(Wrong::new(format!(
+                    "an odd number of hexadecimal digits in \"{}\"",
+                    shown(token.as_bytes())
+                )));
             } else {
                 words = true;
             }
         }
-        self.t += time.unwrap_or(0);
+        self.t = self.t.saturating_add(time.unwrap_or(0));
         if hex.is_empty() || words {
             return match dir {
                 Direction::In => self.turns.failure(self.t, rest.trim(), out),
@@ -204,7 +207,7 @@ impl LineFormat for Dump {
                 out.header.created = Some(when.to_string());
             }
         } else if let Some(time) = remark.strip_prefix("Received in ").and_then(duration) {
-            self.t += time;
+            self.t = self.t.saturating_add(time);
         } else if !matches!(remark, "" | "Sent" | "Received") {
             out.note(self.t, remark);
         }
@@ -452,7 +455,7 @@ fn likeness(bytes: &[u8]) -> i32 {
     }
     match bytes {
         [.., 0x90, 0x00] => score -= 3,
-        [0x61 | 0x62 | 0x63 | 0x64..=0x6F, _] => score -= 3,
+        [0x61..=0x6F, _] => score -= 3,
         [_, _] | [_, _, _] => score -= 2,
         _ => {}
     }
@@ -487,7 +490,14 @@ impl LineFormat for Arrows {
             clock(out, "none");
         }
         let line = line.trim();
-        let arrow = [("-->", true), ("<--", false), (">>", true), ("<<", false), (">", true), ("<", false)];
+        let arrow = [
+            ("-->", true),
+            ("<--", false),
+            (">>", true),
+            ("<<", false),
+            (">", true),
+            ("<", false),
+        ];
         let Some((right, rest)) = arrow.iter().find_map(|(mark, right)| Some((*right, line.strip_prefix(mark)?))) else {
             return match line.as_bytes() {
                 [] => Ok(()),

@@ -95,7 +95,11 @@ impl<R: BufRead> Importer for Trace<R> {
             _ => {}
         }
         let Ok(head) = <[u8; 8]>::try_from(head.as_slice()) else {
-            return Err(binary(start, format!("the file ends {} bytes into a record", head.len()), "the 8 bytes of its head"));
+            return Err(binary(
+                start,
+                format!("the file ends {} bytes into a record", head.len()),
+                "the 8 bytes of its head",
+            ));
         };
         self.any = true;
         let time = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
@@ -104,7 +108,11 @@ impl<R: BufRead> Importer for Trace<R> {
         let dir = if length & 0x8000 == 0 { Direction::Out } else { Direction::In };
         let length = usize::from(length & 0x7FFF);
         if length > MAX_FRAME {
-            return Err(binary(start + 6, format!("a frame of {length} bytes"), format!("at most {MAX_FRAME}")));
+            return Err(binary(
+                start + 6,
+                format!("a frame of {length} bytes"),
+                format!("at most {MAX_FRAME}"),
+            ));
         }
         // The counter has 32 bits: five minutes. A little back is no turn.
         if self.last > time && self.last - time > 1 << 31 {
@@ -207,8 +215,9 @@ impl Listing {
             Some(dir) => {
                 self.finish(out);
                 let number = |text: &str| {
-                    text.parse::<u64>()
-                        .map_err(|_| Wrong::new(format!("\"{}\" as a time", shown(text.as_bytes()))).expected("a number of carrier periods"))
+                    text.parse::<u64>().map_err(|_| {
+                        Wrong::new(format!("\"{}\" as a time", shown(text.as_bytes()))).expected("a number of carrier periods")
+                    })
                 };
                 let (mut start, mut end) = (number(start)?, number(end)?);
                 if self.relative {
@@ -239,8 +248,8 @@ impl Listing {
             return Ok(());
         }
         for word in data.split_whitespace() {
-            let (value, wrong, bits) =
-                byte(word).ok_or_else(|| Wrong::new(format!("\"{}\"", shown(word.as_bytes()))).expected("a byte as two hexadecimal digits"))?;
+            let (value, wrong, bits) = byte(word)
+                .ok_or_else(|| Wrong::new(format!("\"{}\"", shown(word.as_bytes()))).expected("a byte as two hexadecimal digits"))?;
             if frame.data.len() >= MAX_FRAME {
                 return Err(Wrong::new("a frame that does not end").expected(format!("at most {MAX_FRAME} bytes")));
             }

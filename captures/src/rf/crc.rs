@@ -19,8 +19,7 @@ const TABLE: [u16; 256] = {
 };
 
 fn run(start: u16, data: &[u8]) -> u16 {
-    data.iter()
-        .fold(start, |crc, byte| crc >> 8 ^ TABLE[usize::from(crc as u8 ^ byte)])
+    data.iter().fold(start, |crc, byte| crc >> 8 ^ TABLE[usize::from(crc as u8 ^ byte)])
 }
 
 /// The two bytes that follow `data` in a frame of type A.
@@ -38,7 +37,9 @@ pub fn b(data: &[u8]) -> [u8; 2] {
 /// Whether a frame ends with its CRC of type A or B.
 #[must_use]
 pub fn holds(frame: &[u8]) -> bool {
-    frame.split_last_chunk::<2>().is_some_and(|(data, crc)| a(data) == *crc || b(data) == *crc)
+    frame
+        .split_last_chunk::<2>()
+        .is_some_and(|(data, crc)| a(data) == *crc || b(data) == *crc)
 }
 
 /// What a frame that may end with a CRC shows: frames of one or two bytes, anticollision and its answers have none.

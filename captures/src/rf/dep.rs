@@ -110,9 +110,9 @@ pub struct Chains {
 
 fn digest(bytes: &[u8]) -> u64 {
     // FNV-1a: equal blocks are what is looked for, not attackers.
-    bytes
-        .iter()
-        .fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3))
+    bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3)
+    })
 }
 
 impl Chains {
@@ -296,7 +296,11 @@ mod tests {
     fn cid_and_nad_are_taken_away() {
         assert_eq!(
             Block::parse(&[0x0A, 0x01, 0x90, 0x00]),
-            Some(Block::I { number: 0, chained: false, inf: &[0x90, 0x00] })
+            Some(Block::I {
+                number: 0,
+                chained: false,
+                inf: &[0x90, 0x00]
+            })
         );
         assert_eq!(Block::parse(&[0xAA, 0x01]), Some(Block::R { number: 0, nak: false }));
         assert_eq!(Block::parse(&[0xF2, 0xC1]), Some(Block::Wtx(1)));

@@ -4,6 +4,7 @@ pub mod crc;
 mod dep;
 mod names;
 
+pub(crate) use dep::payload;
 pub use dep::{Assembler, Block, Chains};
 pub(crate) use names::Names;
 

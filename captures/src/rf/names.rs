@@ -42,7 +42,11 @@ pub(crate) struct Names {
 
 impl Names {
     pub(crate) const fn new(brief: bool) -> Self {
-        Self { asked: Asked::Other, fwi: 4, brief }
+        Self {
+            asked: Asked::Other,
+            fwi: 4,
+            brief,
+        }
     }
 
     /// The field went off or on.
@@ -66,7 +70,10 @@ impl Names {
     }
 
     fn said<'a>(&self, name: impl Into<String>) -> Meaning<'a> {
-        Meaning { name: name.into(), ..Meaning::default() }
+        Meaning {
+            name: name.into(),
+            ..Meaning::default()
+        }
     }
 
     fn with<'a>(&self, name: impl Into<String>, fields: impl FnOnce() -> Vec<(&'static str, String)>) -> Meaning<'a> {
@@ -87,7 +94,11 @@ impl Names {
             Block::Wtx(wtxm) => write!(name, "S(WTX) {wtxm}, {} ms granted", self.granted(wtxm) / 1_000_000),
             Block::Deselect => write!(name, "S(DESELECT)"),
         };
-        Some(Meaning { name, fields: Vec::new(), block: Some((frame, block)) })
+        Some(Meaning {
+            name,
+            fields: Vec::new(),
+            block: Some((frame, block)),
+        })
     }
 
     fn reader<'a>(&mut self, frame: &'a [u8], bits: Option<u32>) -> Meaning<'a> {
@@ -97,7 +108,9 @@ impl Names {
             [0x52] if short => (Asked::Wake, self.said("WUPA")),
             [sel @ (0x93 | 0x95 | 0x97), 0x70, uid @ ..] if uid.len() == 5 => {
                 let level = level(*sel);
-                let meaning = self.with(format!("SELECT, cascade level {level}"), || vec![("UID part", hex::encode(&uid[..4]))]);
+                let meaning = self.with(format!("SELECT, cascade level {level}"), || {
+                    vec![("UID part", hex::encode(&uid[..4]))]
+                });
                 (Asked::Select(level), meaning)
             }
             [sel @ (0x93 | 0x95 | 0x97), nvb @ 0x20..=0x6F, ..] => {
@@ -126,19 +139,23 @@ impl Names {
             }
             [0x05, afi, parameter] => {
                 let name = if parameter & 0x08 != 0 { "WUPB" } else { "REQB" };
-                let meaning = self.with(name, || vec![("AFI", format!("{afi:02x}")), ("slots", (1u32 << (parameter & 7)).to_string())]);
+                let meaning = self.with(name, || {
+                    vec![("AFI", format!("{afi:02x}")), ("slots", (1u32 << (parameter & 7)).to_string())]
+                });
                 (Asked::WakeB, meaning)
             }
             [0x1D, pupi @ ..] if pupi.len() >= 8 => {
                 let meaning = self.with("ATTRIB", || {
                     let frame = frame_size(pupi[5] & 15);
-                    vec![("PUPI", hex::encode(&pupi[..4])), ("FSD", frame), ("CID", (pupi[7] & 15).to_string())]
+                    vec![
+                        ("PUPI", hex::encode(&pupi[..4])),
+                        ("FSD", frame),
+                        ("CID", (pupi[7] & 15).to_string()),
+                    ]
                 });
                 (Asked::Attrib, meaning)
             }
-            [0x50, pupi @ ..] if pupi.len() == 4 => {
-                (Asked::Other, self.with("HLTB", || vec![("PUPI", hex::encode(pupi))]))
-            }
+            [0x50, pupi @ ..] if pupi.len() == 4 => (Asked::Other, self.with("HLTB", || vec![("PUPI", hex::encode(pupi))])),
             [0x6A, rest @ ..] if rest.len() >= 3 => (Asked::Other, self.polling_loop(rest)),
             [_, 0x00, system @ ..] | [0x00, system @ ..] if system.len() == 4 && felica(frame) => {
                 let meaning = self.with("SENSF_REQ", || vec![("system code", hex::encode(&system[..2]))]);
@@ -182,17 +199,15 @@ impl Names {
     fn card<'a>(&mut self, frame: &'a [u8], bits: Option<u32>) -> Meaning<'a> {
         let asked = self.asked;
         match (asked, frame) {
-            (Asked::Wake, [low, high]) => {
-                self.with("ATQA", || {
-                    let size = match low >> 6 {
-                        0 => "4 bytes",
-                        1 => "7 bytes",
-                        2 => "10 bytes",
-                        _ => "reserved",
-                    };
-                    vec![("ATQA", format!("{high:02x}{low:02x}")), ("UID size", size.into())]
-                })
-            }
+            (Asked::Wake, [low, high]) => self.with("ATQA", || {
+                let size = match low >> 6 {
+                    0 => "4 bytes",
+                    1 => "7 bytes",
+                    2 => "10 bytes",
+                    _ => "reserved",
+                };
+                vec![("ATQA", format!("{high:02x}{low:02x}")), ("UID size", size.into())]
+            }),
             (Asked::Anticollision, [a, b, c, d, bcc]) => {
                 let right = a ^ b ^ c ^ d == *bcc;
                 let name = if right { "UID part" } else { "UID part with a wrong BCC" };
@@ -223,12 +238,10 @@ impl Names {
                     ]
                 })
             }
-            (Asked::Attrib, [mbli, ..]) if frame.len() < 3 => {
-                self.with("ATTRIB answer", || vec![("CID", (mbli & 15).to_string())])
-            }
-            (Asked::Sensf, [_, 0x01, idm @ ..] | [0x01, idm @ ..]) if idm.len() >= 16 => {
-                self.with("SENSF_RES", || vec![("IDm", hex::encode(&idm[..8])), ("PMm", hex::encode(&idm[8..16]))])
-            }
+            (Asked::Attrib, [mbli, ..]) if frame.len() < 3 => self.with("ATTRIB answer", || vec![("CID", (mbli & 15).to_string())]),
+            (Asked::Sensf, [_, 0x01, idm @ ..] | [0x01, idm @ ..]) if idm.len() >= 16 => self.with("SENSF_RES", || {
+                vec![("IDm", hex::encode(&idm[..8])), ("PMm", hex::encode(&idm[8..16]))]
+            }),
             (Asked::Foreign, _) => {
                 let name = match (bits, frame) {
                     (Some(4), [code]) | (_, [code]) => match code & 15 {

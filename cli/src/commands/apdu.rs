@@ -21,6 +21,9 @@ pub fn run(args: &ApduArgs, out: &mut Out, stop: &Stop) -> Outcome {
     let mut source = args.reader.reader.open(None, Duration::ZERO)?;
     let info = source.describe();
     let recorded = args.record.as_ref().map(|path| tape(path, &info, args.show_secrets)).transpose()?;
+    if let Some(tape) = &recorded {
+        source.record_frames(tape.clone());
+    }
     if info.listen.is_some() {
         out.event(&ready(&info), || format!("ready: {}", info.name))?;
     }

@@ -60,10 +60,7 @@ fn show(finding: &Finding, out: &mut Out) -> Result<(), Failure> {
 }
 
 fn read(path: &Path) -> Result<Recording, Failure> {
-    let text = fs::read_to_string(path).map_err(|e| {
-        let code = if e.kind() == ErrorKind::InvalidData { INPUT } else { DEVICE };
-        Failure::new(code, format!("{}: {e}", path.display()))
-    })?;
+    let text = fs::read_to_string(path).map_err(|e| Failure::new(INPUT, format!("{}: {e}", path.display())))?;
     serde_json::from_str(&text).map_err(|e| {
         Failure::new(
             INPUT,

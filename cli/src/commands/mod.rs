@@ -2,7 +2,10 @@
 
 pub mod apdu;
 pub mod bench;
+pub mod convert;
 pub mod demo;
+pub mod dep;
+pub mod diff;
 pub mod doctor;
 pub mod init;
 pub mod input;
@@ -11,6 +14,7 @@ pub mod meta;
 pub mod phone;
 pub mod probe;
 pub mod readers;
+pub mod redact;
 pub mod replay;
 pub mod run;
 pub mod server;
@@ -44,6 +48,7 @@ pub fn dispatch(arguments: &Arguments, out: &mut Out, stop: &Stop, interrupt: Op
         Command::Phone(a) => phone::run(a, out, stop),
         Command::Server(a) => server::run(a, out, stop),
         Command::Apdu(a) => apdu::run(a, out, stop),
+        Command::Dep(a) => dep::run(a, out, stop),
         Command::Run(a) => run::run(a, out, stop),
         Command::Shell(a) => match interrupt {
             Some(interrupt) => shell::run(a, out, interrupt),
@@ -53,6 +58,9 @@ pub fn dispatch(arguments: &Arguments, out: &mut Out, stop: &Stop, interrupt: Op
         Command::Doctor(a) => doctor::run(a, out),
         Command::Probe(a) => probe::run(a, out, stop),
         Command::Show(a) => show::run(a, out),
+        Command::Convert(a) => convert::run(a, out),
+        Command::Diff(a) => diff::run(a, out),
+        Command::Redact(a) => redact::run(a, out),
         Command::Verify(a) => verify::run(a, out),
         Command::Replay(a) => replay::run(a, out, stop),
         Command::Bench(a) => bench::run(a, out, stop),
@@ -93,21 +101,20 @@ pub fn ready(reader: &ReaderInfo) -> Value {
 
 /// A card that comes within so many seconds; `None` if somebody interrupts.
 fn wait_for_card(source: &mut dyn CardSource, seconds: u64, stop: &Stop) -> Result<Option<Session>, Failure> {
-    let waiting = Stop::new();
-    let (late, interrupt) = (waiting.clone(), waiting.clone());
+    // The session may ask the one that it was given whether somebody wants to stop; the other one ends the thread that watches the time.
+    let (waiting, here) = (Stop::new(), Stop::new());
+    let (interrupt, late, watch) = (waiting.clone(), waiting.clone(), here.clone());
     let _interrupt = stop.on_stop(move || interrupt.stop());
     let limit = Duration::from_secs(seconds);
     thread::spawn(move || {
-        if !late.sleep(limit) {
+        if !watch.sleep(limit) {
             late.stop();
         }
     });
-    match source.wait_card(&waiting) {
-        Ok(session) => {
-            // Ends the thread that watches the time.
-            waiting.stop();
-            Ok(Some(session))
-        }
+    let session = source.wait_card(&waiting);
+    here.stop();
+    match session {
+        Ok(session) => Ok(Some(session)),
         Err(_) if stop.is_stopped() => Ok(None),
         Err(_) if waiting.is_stopped() => {
             let name = source.describe().name;

@@ -130,14 +130,6 @@ fn chip_event(event: &ChipEvent) -> Line {
             json!({"event": "downloading", "aid": event.aid.to_string()}),
             "the lock asks the server for the application that this phone lacks".to_owned(),
         ),
-        Event::AliroReader { reader, fast } => (
-            json!({"event": "authenticated", "aid": event.aid.to_string(), "reader": hex::encode(reader), "phase": if fast { "fast" } else { "standard" }}),
-            format!("Aliro reader {} proved itself", hex::encode(reader)),
-        ),
-        Event::ReaderStatus(status) => (
-            json!({"event": "reader-status", "status": format!("{status:04x}")}),
-            format!("the Aliro reader says: {status:04x}"),
-        ),
         Event::Verdict(Verdict::Open) => (
             json!({"event": "verdict", "verdict": "open", "reason": null}),
             format!("the lock says: {}", paint(GOOD, "opened")),

@@ -17,6 +17,7 @@ use tapdoor_workbench::replay::{How, Player, ReplayError, SharedPlayer, TapeSour
 use tapdoor_workbench::script::OwnLock;
 use tapdoor_workbench::serve::ServeSpec;
 
+use super::lock::methods;
 use super::{Outcome, ready};
 use crate::args::{ReplayArgs, Side};
 use crate::failure::{DEVICE, DONE, Failure, INPUT, INTERRUPTED, REFUSED, USAGE};
@@ -44,7 +45,10 @@ pub fn run(args: &ReplayArgs, out: &mut Out, stop: &Stop) -> Outcome {
     if let Some(number) = args.tap {
         recorded.retain(|tap| tap.number == Some(number));
         if recorded.is_empty() {
-            return Err(Failure::new(INPUT, format!("{}: no card answers in tap {number}", args.file.display())));
+            return Err(Failure::new(
+                INPUT,
+                format!("{}: no card answers in tap {number}", args.file.display()),
+            ));
         }
     }
     match (args.side, &args.serve) {
@@ -62,19 +66,28 @@ fn player(args: &ReplayArgs, recorded: Vec<RecordedTap>) -> Result<Player, Failu
     })
 }
 
+/// Today's lock, with the methods that were asked for.
+fn own_lock(args: &ReplayArgs) -> Result<Option<OwnLock>, Failure> {
+    let Some(path) = &args.config else { return Ok(None) };
+    let mut config = LockConfig::load(path)?;
+    if !args.method.is_empty() {
+        config.methods = methods(&args.method, &config)?;
+    }
+    Ok(Some(OwnLock::new(config)?))
+}
+
 fn name(tap: &RecordedTap, index: usize) -> u64 {
     tap.number.unwrap_or(index as u64 + 1)
 }
 
 /// The recorded card to today's lock, in this process.
 fn as_card(args: &ReplayArgs, recorded: Vec<RecordedTap>, out: &mut Out, stop: &Stop) -> Outcome {
-    let Some(config) = &args.config else {
+    let Some(mut lock) = own_lock(args)? else {
         return Err(Failure::new(
             USAGE,
             "which lock? --config lock.toml runs today's lock in this process, --serve vpcd:HOST:PORT shows the card to another",
         ));
     };
-    let mut lock = OwnLock::load(config)?;
     let source = TapeSource::of(args.file.display().to_string(), player(args, recorded.clone())?);
     let shared = source.player();
     let mut desk = Desk::new(Box::new(source), Duration::from_secs(1), stop);
@@ -89,7 +102,10 @@ fn as_card(args: &ReplayArgs, recorded: Vec<RecordedTap>, out: &mut Out, stop: &
         let missing = shared.lock().unknown() - before;
         unknown += missing;
         let reason = now.reason.map(|r| r.name());
-        let decision = tap.verdict.as_ref().map(|then| then.verdict == now.verdict.name() && then.reason.as_deref() == reason);
+        let decision = tap
+            .verdict
+            .as_ref()
+            .map(|then| then.verdict == now.verdict.name() && then.reason.as_deref() == reason);
         let good = decision != Some(false) && !(args.strict && missing > 0);
         same += u64::from(good);
         let event = json!({"event": "replay", "as": "card", "tap": name(tap, index), "then": tap.verdict.as_ref().map(|v| json!({"verdict": v.verdict, "reason": v.reason})), "now": {"verdict": now.verdict.name(), "reason": reason, "detail": now.detail}, "same_decision": decision, "unknown_commands": missing, "ok": good});
@@ -97,7 +113,10 @@ fn as_card(args: &ReplayArgs, recorded: Vec<RecordedTap>, out: &mut Out, stop: &
             let mut text = decision_line(tap, index, now.verdict, reason, decision);
             text.push_str(&format!("\n  {}", paint(DIM, &now.detail)));
             if missing > 0 {
-                text.push_str(&format!("\n  {} {missing} commands of the lock are not on the tape", paint(WARN, "unknown:")));
+                text.push_str(&format!(
+                    "\n  {} {missing} commands of the lock are not on the tape",
+                    paint(WARN, "unknown:")
+                ));
             }
             text
         })?;
@@ -111,12 +130,16 @@ fn decision_line(tap: &RecordedTap, index: usize, verdict: TapVerdict, reason: O
     match (same, &tap.verdict) {
         (Some(true), _) => format!("tap {number}: {} {now}, then and now", paint(GOOD, "same decision:")),
         (Some(false), Some(then)) => format!("tap {number}: {} then {then}, now {now}", paint(BAD, "other decision:")),
-        _ => format!("tap {number}: {} {now}; the tape does not say what was decided then", paint(WARN, "now:")),
+        _ => format!(
+            "tap {number}: {} {now}; the tape does not say what was decided then",
+            paint(WARN, "now:")
+        ),
     }
 }
 
 fn summary(same: u64, all: u64, unknown: u64, out: &mut Out) -> Outcome {
-    let event = json!({"event": "summary", "taps": all, "same": same, "different": all - same, "unknown_commands": unknown, "ok": same == all});
+    let event =
+        json!({"event": "summary", "taps": all, "same": same, "different": all - same, "unknown_commands": unknown, "ok": same == all});
     out.event(&event, || {
         let style = if same == all { GOOD } else { BAD };
         paint(style, format!("{all} taps: {same} as recorded, {} not", all - same))
@@ -136,7 +159,12 @@ fn show_card(args: &ReplayArgs, serve: &str, recorded: Vec<RecordedTap>, out: &m
     let listener = match &spec {
         ServeSpec::TcpListen(address) => Some(VpcdCardListener::bind(address).map_err(|e| Failure::new(DEVICE, e))?),
         ServeSpec::Vpcd(_) => None,
-        _ => return Err(Failure::new(USAGE, "a recorded card is shown at vpcd:HOST:PORT or tcp-listen:HOST:PORT")),
+        _ => {
+            return Err(Failure::new(
+                USAGE,
+                "a recorded card is shown at vpcd:HOST:PORT or tcp-listen:HOST:PORT",
+            ));
+        }
     };
     let mut event = json!({"event": "ready", "serve": serve});
     if let Some(listener) = &listener {
@@ -173,7 +201,11 @@ fn show_card(args: &ReplayArgs, serve: &str, recorded: Vec<RecordedTap>, out: &m
     {
         return Err(Failure::new(DEVICE, error));
     }
-    Ok(if args.strict && played.lock().unknown() > 0 { REFUSED } else { INTERRUPTED })
+    Ok(if args.strict && played.lock().unknown() > 0 {
+        REFUSED
+    } else {
+        INTERRUPTED
+    })
 }
 
 fn told_lines(told: &Told) -> (Value, String) {
@@ -198,9 +230,12 @@ fn told_lines(told: &Told) -> (Value, String) {
 /// The recorded lock to a live card.
 fn as_lock(args: &ReplayArgs, recorded: &[RecordedTap], out: &mut Out, stop: &Stop) -> Outcome {
     let Some(reader) = &args.reader else {
-        return Err(Failure::new(USAGE, "which card? give --reader READER, as in --reader pcsc:, or set TAPDOOR_READER"));
+        return Err(Failure::new(
+            USAGE,
+            "which card? give --reader READER, as in --reader pcsc:, or set TAPDOOR_READER",
+        ));
     };
-    let mut own = args.config.as_deref().map(OwnLock::load).transpose()?;
+    let mut own = own_lock(args)?;
     let source = reader.open(args.config.as_deref(), Duration::ZERO)?;
     let mut desk = Desk::new(source, Duration::from_secs(args.wait), stop);
     let info = desk.info().clone();
@@ -236,13 +271,21 @@ fn replayed_text(replayed: &Replayed, tap: &RecordedTap, index: usize) -> String
             format!("{line}\n  {}", paint(DIM, detail))
         }
         None => {
-            let word = if replayed.changed.is_empty() { paint(GOOD, "same answers") } else { paint(BAD, "other answers") };
+            let word = if replayed.changed.is_empty() {
+                paint(GOOD, "same answers")
+            } else {
+                paint(BAD, "other answers")
+            };
             format!("tap {}: {word}, {} commands sent", name(tap, index), replayed.sent)
         }
     };
     for changed in &replayed.changed {
         let place = changed.exchange.map_or("a new exchange".to_owned(), |n| format!("exchange {n}"));
-        text.push_str(&format!("\n  {} {place}, {}", paint(BAD, "differs:"), hex::encode(&changed.command)));
+        text.push_str(&format!(
+            "\n  {} {place}, {}",
+            paint(BAD, "differs:"),
+            hex::encode(&changed.command)
+        ));
         for what in &changed.what {
             text.push_str(&format!("\n    {what}"));
         }

@@ -9,6 +9,7 @@ use tapdoor_workbench::recorded::Taps;
 use tapdoor_workbench::verify::{Check, Found, Verified, Verifier};
 
 use super::Outcome;
+use super::lock::methods;
 use crate::args::VerifyArgs;
 use crate::failure::{DONE, Failure, INPUT, REFUSED};
 use crate::out::{BAD, DIM, GOOD, Out, WARN, paint};
@@ -17,7 +18,10 @@ use crate::out::{BAD, DIM, GOOD, Out, WARN, paint};
 pub fn run(args: &VerifyArgs, out: &mut Out) -> Outcome {
     let name = args.file.display().to_string();
     let input = |e: &dyn std::fmt::Display| Failure::new(INPUT, format!("{name}: {e}"));
-    let config = LockConfig::load(&args.config)?;
+    let mut config = LockConfig::load(&args.config)?;
+    if !args.method.is_empty() {
+        config.methods = methods(&args.method, &config)?;
+    }
     let file = File::open(&args.file).map_err(|e| input(&e))?;
     let mut taps = Taps::new(BufReader::with_capacity(1 << 16, file)).map_err(|e| input(&e))?;
     let mut verifier = Verifier::new(config)?;
@@ -29,7 +33,11 @@ pub fn run(args: &VerifyArgs, out: &mut Out) -> Outcome {
         shown += 1;
         good += u64::from(tap.is_good());
         let quiet = out.is_quiet() && tap.is_good() && !out.is_json();
-        let told = if quiet { Ok(()) } else { out.event(&value(&tap, args.show_secrets), || text(&tap, args.show_secrets)) };
+        let told = if quiet {
+            Ok(())
+        } else {
+            out.event(&value(&tap, args.show_secrets), || text(&tap, args.show_secrets))
+        };
         if let Err(error) = told {
             failed.get_or_insert(error);
         }
@@ -42,8 +50,13 @@ pub fn run(args: &VerifyArgs, out: &mut Out) -> Outcome {
         out.warn(&format!("{name}: {cut}"));
     }
     if shown == 0 {
-        let what = args.tap.map_or("no tap with a phone (layer apdu)".to_owned(), |n| format!("no tap {n}"));
-        return Err(Failure::new(INPUT, format!("{name}: {what} on this tape; `tapdoor show` tells what is on it")));
+        let what = args
+            .tap
+            .map_or("no tap with a phone (layer apdu)".to_owned(), |n| format!("no tap {n}"));
+        return Err(Failure::new(
+            INPUT,
+            format!("{name}: {what} on this tape; `tapdoor show` tells what is on it"),
+        ));
     }
     let summary = json!({"event": "summary", "taps": shown, "same": good, "different": shown - good, "ok": good == shown});
     out.event(&summary, || {
@@ -107,9 +120,18 @@ fn text(tap: &Verified, show_secrets: bool) -> String {
         out.push_str(&format!("\n  {:8} in exchange {}: {line}", check.name, check.exchange));
     }
     if let Some(difference) = &tap.difference {
-        out.push_str(&format!("\n  {} in exchange {}: {}", paint(BAD, "differs"), difference.exchange, difference.what));
+        out.push_str(&format!(
+            "\n  {} in exchange {}: {}",
+            paint(BAD, "differs"),
+            difference.exchange,
+            difference.what
+        ));
         let or_none = |text: &str| if text.is_empty() { "nothing".to_owned() } else { text.to_owned() };
-        out.push_str(&format!("\n    then {}\n    now  {}", or_none(&difference.then), or_none(&difference.now)));
+        out.push_str(&format!(
+            "\n    then {}\n    now  {}",
+            or_none(&difference.then),
+            or_none(&difference.now)
+        ));
     }
     for what in &tap.unproven {
         out.push_str(&format!("\n  {} {what}", paint(WARN, "not proven:")));

@@ -178,18 +178,21 @@ pub struct FieldFaults<L> {
     link: L,
     plan: FieldPlan,
     frame: u64,
+    /// Whether the reader has its field on.
+    on: bool,
     /// The card is out until then.
     out_until: Option<Ticks>,
     scratch: Vec<u8>,
 }
 
 impl<L: FieldLink> FieldFaults<L> {
-    /// Faults as planned.
+    /// Faults as planned, on a link whose field is off.
     pub const fn new(link: L, plan: FieldPlan) -> Self {
         Self {
             link,
             plan,
             frame: 0,
+            on: false,
             out_until: None,
             scratch: Vec::new(),
         }
@@ -242,7 +245,7 @@ impl<L: FieldLink> FieldFaults<L> {
     fn come_back(&mut self) -> Result<(), FieldError> {
         if self.out_until.is_some_and(|until| self.link.now() >= until) {
             self.out_until = None;
-            self.link.set_field(true)?;
+            self.link.set_field(self.on)?;
         }
         Ok(())
     }
@@ -389,6 +392,7 @@ impl<L: FieldLink> FieldLink for FieldFaults<L> {
     }
 
     fn set_field(&mut self, on: bool) -> Result<(), FieldError> {
+        self.on = on;
         if self.out_until.is_some() && on {
             // The reader's field is on; the card is still away.
             return Ok(());

@@ -151,19 +151,24 @@ fn published_transcripts() {
                 assert_eq!(shown(&air).len(), 4);
             }
             name @ ("release" | "deselect") => {
-                let mut did = wishes(3, BitRate::Kbps106);
-                // The vector's number byte of a target without a number: nfcpy's.
-                did.did = 0;
                 let mut air = Air::new(vec![&mut echo]);
-                let mut initiator = attach(&mut air, did, BitRate::Kbps106);
+                let mut initiator = attach(&mut air, wishes(3, BitRate::Kbps106), BitRate::Kbps106);
                 if name == "release" {
                     air.run(&mut initiator.release()).unwrap();
                 } else {
                     air.run(&mut initiator.deselect()).unwrap();
                 }
-                assert!(text(&transcript["tx"]).starts_with(&shown(&air)[0].replace("f003", "f004")));
+                attach(&mut air, wishes(3, BitRate::Kbps106), BitRate::Kbps106);
                 drop(air);
-                assert!(echo.ended.is_some());
+                // The vector writes the number 0, which may be left out.
+                let request = hex::decode(text(&transcript["tx"])).unwrap();
+                let mut answer = RxFrame::new();
+                assert!(echo.hear(Ok(Frame::new(Technology::A, &request)), &mut answer));
+                assert_eq!(hex::encode(&answer.data), text(&transcript["rx"]));
+                assert_eq!(
+                    echo.ended,
+                    Some(if name == "release" { Heard::Released } else { Heard::Deselected })
+                );
             }
             "PSL response" => {
                 let mut air = Air::new(vec![&mut echo]);

@@ -192,7 +192,9 @@ impl<P: Port> RawField<P> {
                 error
             }
             // Longer than the chip can be told to wait: it was ended.
-            Err(ChipError::Port(e)) if e.kind == PortErrorKind::Silent && self.state.timeout == Some(Timeout::NONE) => Some(ErrorCode::Timeout),
+            Err(ChipError::Port(e)) if e.kind == PortErrorKind::Silent && self.state.timeout == Some(Timeout::NONE) => {
+                Some(ErrorCode::Timeout)
+            }
             Err(e) => return Err(chip(e)),
         };
         rx.at = now(self.state.epoch);

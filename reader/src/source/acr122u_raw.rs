@@ -134,7 +134,9 @@ impl CardLink for QuietEscape {
 impl Drop for QuietEscape {
     fn drop(&mut self) {
         // Else the card would stay activated, and the firmware's own search would not find it.
-        let _ = self.0.transmit(&[0xFF, 0x00, 0x00, 0x00, 0x04, 0xD4, 0x32, 0x01, 0x00], &mut Vec::with_capacity(8));
+        let _ = self
+            .0
+            .transmit(&[0xFF, 0x00, 0x00, 0x00, 0x04, 0xD4, 0x32, 0x01, 0x00], &mut Vec::with_capacity(8));
     }
 }
 

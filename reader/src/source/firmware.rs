@@ -47,7 +47,7 @@ fn put<P>(slot: &Slot<P>, chip: Chip<P>) {
 }
 
 /// The ATR that PC/SC part 3 makes up from an ATS (from TL on).
-fn atr(ats: &[u8]) -> Vec<u8> {
+pub(super) fn atr(ats: &[u8]) -> Vec<u8> {
     let interface = ats.get(1).map_or(0, |t0| (t0 >> 4 & 7).count_ones() as usize);
     let historical = ats.get(2 + interface..).unwrap_or_default();
     let historical = &historical[..historical.len().min(15)];
@@ -248,7 +248,10 @@ mod tests {
     #[test]
     fn an_ats_as_an_atr() {
         assert_eq!(atr(&[5, 0x78, 0x80, 0x70, 2]), [0x3B, 0x80, 0x80, 0x01, 0x01]);
-        assert_eq!(atr(&[7, 0x78, 0x80, 0x70, 2, 0xAA, 0xBB]), [0x3B, 0x82, 0x80, 0x01, 0xAA, 0xBB, 0x3B ^ 0x38 ^ 0x11 ^ 0x00]);
+        assert_eq!(
+            atr(&[7, 0x78, 0x80, 0x70, 2, 0xAA, 0xBB]),
+            [0x3B, 0x82, 0x80, 0x01, 0xAA, 0xBB, 0x3B ^ 0x38 ^ 0x11 ^ 0x00]
+        );
         assert_eq!(atr(&[]), [0x3B, 0x80, 0x80, 0x01, 0x01]);
         assert_eq!(atr(&[2, 0x70]), [0x3B, 0x80, 0x80, 0x01, 0x01]);
     }

@@ -148,6 +148,8 @@ pub enum SourceErrorKind {
     Address,
     /// The serial line cannot be opened, or no PN532 answers at its other end.
     Serial,
+    /// libnfc cannot open the device, or it has failed.
+    Libnfc,
     /// Not allowed to use the serial line.
     SerialPermission,
     /// The reader is used in a way that its driver does not allow.
@@ -209,6 +211,9 @@ impl SourceError {
             SourceErrorKind::Address => "write HOST:PORT",
             SourceErrorKind::Serial => {
                 "check path, wiring (TX to RX) and the board's switches (HSU); a simulated one: `tapdoor phone --serve pn532:PATH`"
+            }
+            SourceErrorKind::Libnfc => {
+                "`nfc-scan-device -v` lists what libnfc finds; a reader that pcscd or the kernel holds (pn533_usb) is not free for it"
             }
             SourceErrorKind::SerialPermission => "let this user use serial lines: `sudo adduser $USER dialout`, then log in again",
             SourceErrorKind::NotAllowed => "set ifdDriverOptions to 0x0001 in /etc/libccid_Info.plist and restart pcscd, or use `pcsc:`",

@@ -160,4 +160,3 @@ fn device(path: &Path, baud: u32, mode: Mode) -> SerialDevice {
         firmware: None,
     }
 }
-

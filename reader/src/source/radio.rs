@@ -126,7 +126,12 @@ impl<R> Slot<R> {
 }
 
 /// One round in a field that is on.
-pub(super) fn round<R: FieldLink>(radio: &mut R, plan: &Plan, fresh: bool, rx: &mut RxFrame) -> Result<Result<Option<Found>, PollError>, FieldError> {
+pub(super) fn round<R: FieldLink>(
+    radio: &mut R,
+    plan: &Plan,
+    fresh: bool,
+    rx: &mut RxFrame,
+) -> Result<Result<Option<Found>, PollError>, FieldError> {
     let mut round = if fresh { Round::after_field_on(plan) } else { Round::new(plan) };
     converse(radio, &mut round, rx)
 }
@@ -236,7 +241,9 @@ impl<R: Radio> CardLink for RadioLink<R> {
 
 impl<R: Radio> Drop for RadioLink<R> {
     fn drop(&mut self) {
-        let (Some(mut link), Some(give_back)) = (self.link.take(), self.give_back.take()) else { return };
+        let (Some(mut link), Some(give_back)) = (self.link.take(), self.give_back.take()) else {
+            return;
+        };
         // A card that has gone does not answer.
         let _ = link.deselect();
         give_back(link.into_inner());
@@ -469,4 +476,3 @@ impl<D: Device> CardSource for RadioSource<D> {
         self.tape = Some(tape);
     }
 }
-

@@ -16,8 +16,13 @@ impl Device for UdpDevice {
     type Radio = UdpField;
 
     fn open(&mut self, epoch: Instant) -> Result<UdpField, SourceError> {
-        UdpField::connect(&self.address, epoch)
-            .map_err(|e| SourceError::new(SourceErrorKind::Address, self.layer(), format!("cannot send to {}: {e}", self.address)))
+        UdpField::connect(&self.address, epoch).map_err(|e| {
+            SourceError::new(
+                SourceErrorKind::Address,
+                self.layer(),
+                format!("cannot send to {}: {e}", self.address),
+            )
+        })
     }
 
     fn describe(&self) -> ReaderInfo {

@@ -11,7 +11,8 @@ use tapdoor_reader::config::Method;
 use super::stage::{Stage, Traffic};
 use crate::bench::BenchError;
 
-/// The limit of a challenge-response tap at 106 kbit/s, in milliseconds.
+/// The limit of a challenge-response tap at 106 kbit/s, in milliseconds. CONTROL FLOW, which comes after the door has moved and changes
+/// nothing, is not in it.
 pub const LIMIT_MS: f64 = 25.0;
 
 /// The methods whose taps go through the air, by name.
@@ -26,6 +27,8 @@ pub struct AirCost {
     pub method: &'static str,
     /// Rate after PPS, in kbit/s.
     pub rate: u32,
+    /// Whether the phone was told the verdict by CONTROL FLOW before S(DESELECT), after the door had moved.
+    pub control_flow: bool,
     /// From field on to the answer to S(DESELECT), guard time and activation included, the phone's work being nothing; in milliseconds.
     pub ms: f64,
     /// How much of it frames were on the air, in milliseconds.
@@ -37,15 +40,19 @@ pub struct AirCost {
     pub traffic: Traffic,
 }
 
-/// A tap with each method at each rate. With `tapes` a folder, the frames of each are written there, as `METHOD-RATE.tape`.
+/// A tap with each method at each rate, without CONTROL FLOW and with it. With `tapes` a folder, the frames of each are written there, as
+/// `METHOD-RATE.tape` and `METHOD-RATE-told.tape`.
 ///
 /// # Errors
 /// [`BenchError`].
 pub fn taps(tapes: Option<&Path>) -> Result<Vec<AirCost>, BenchError> {
     let mut costs = Vec::new();
     for (name, method) in METHODS {
-        for rate in RATES {
+        for (rate, told) in RATES.into_iter().flat_map(|rate| [(rate, false), (rate, true)]) {
             let mut stage = Stage::new(method, rate)?;
+            if !told {
+                stage = stage.without_control_flow();
+            }
             if let Some(folder) = tapes {
                 let header = Header {
                     mode: Some(TapeMode::Sim),
@@ -53,7 +60,10 @@ pub fn taps(tapes: Option<&Path>) -> Result<Vec<AirCost>, BenchError> {
                     notes: Some(format!("{name} at {} kbit/s, simulated time", rate.kbps())),
                     ..Header::now("tapdoor bench radio")
                 };
-                let tape = TapeWriter::create(folder.join(format!("{name}-{}.tape", rate.kbps())), &header)?;
+                let tape = TapeWriter::create(
+                    folder.join(format!("{name}-{}{}.tape", rate.kbps(), if told { "-told" } else { "" })),
+                    &header,
+                )?;
                 stage.record(&SharedTape::new(tape));
             }
             let tap = stage.tap(tapdoor_link::FieldPlan::new())?;
@@ -63,6 +73,7 @@ pub fn taps(tapes: Option<&Path>) -> Result<Vec<AirCost>, BenchError> {
             costs.push(AirCost {
                 method: name,
                 rate: rate.kbps(),
+                control_flow: told,
                 ms: tap.time.as_micros_f64() / 1000.0,
                 on_air_ms: tap.traffic.on_air.as_micros_f64() / 1000.0,
                 apdus: tap.apdus,

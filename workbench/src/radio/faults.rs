@@ -149,7 +149,7 @@ pub fn table(rates: &[BitRate], observe: &mut dyn FnMut(&Cell)) -> Result<Vec<Ce
                         is_block: frame > activation(rate),
                         fault: fault_name,
                         outcome: Outcome::of(&tap),
-                        reason: tap.reason.map(tapdoor_protocol::door::Reason::as_str),
+                        reason: tap.reason.map(tapdoor_protocol::door::Reason::name),
                         ms: tap.time.as_micros_f64() / 1000.0,
                         sessions: tap.sessions,
                         phone_agrees: tap.phone_agrees,

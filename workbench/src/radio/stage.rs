@@ -145,6 +145,7 @@ pub struct Stage {
     link: FieldRecorder<FieldFaults<Field>, Counter>,
     proofs: Arc<AtomicU64>,
     plan: Plan,
+    tell: bool,
     rx: RxFrame,
 }
 
@@ -174,10 +175,7 @@ impl Stage {
         };
         let mut field = Field::new();
         field.place(Box::new(RadioCard::new(shown, appearance, Pace::Simulated(Ticks::ZERO))));
-        let wishes = Wishes {
-            rate,
-            ..Wishes::default()
-        };
+        let wishes = Wishes { rate, ..Wishes::default() };
         Ok(Self {
             config,
             lock,
@@ -185,8 +183,16 @@ impl Stage {
             link: FieldRecorder::new(FieldFaults::new(field, FieldPlan::new()), Counter::default()),
             proofs,
             plan: Plan::type_a().with_wishes(wishes),
+            tell: true,
             rx: RxFrame::new(),
         })
+    }
+
+    /// Ends each tap with the verdict, without CONTROL FLOW to the phone.
+    #[must_use]
+    pub const fn without_control_flow(mut self) -> Self {
+        self.tell = false;
+        self
     }
 
     /// One tap with these faults: the field comes, the lock polls, activates and authenticates the phone, tells it the verdict,
@@ -254,7 +260,7 @@ impl Stage {
         let mut control = Control::new(ChipLink::new(&mut self.lock));
         let mut go_on = |_| true;
         let ended = tap::run(&self.config, &mut control, &mut iso_dep, self.clock, Host::alone(&mut go_on));
-        if let Some(command) = &ended.control_flow {
+        if let Some(command) = ended.control_flow.as_ref().filter(|_| self.tell) {
             // Best effort: the verdict stands.
             let _ = iso_dep.transmit(command, &mut Vec::new());
         }

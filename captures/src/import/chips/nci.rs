@@ -44,7 +44,11 @@ impl Nci {
             (3, 1, 0x05) => self.activated(payload, out),
             (3, 1, 0x06) => self.active = None,
             (3, 1, 0x07) => {
-                let state = if payload.first().is_some_and(|info| info & 1 != 0) { "on" } else { "off" };
+                let state = if payload.first().is_some_and(|info| info & 1 != 0) {
+                    "on"
+                } else {
+                    "off"
+                };
                 let event = Event::new(self.t, Layer::Rf).with("field", &state);
                 out.push(event);
             }
@@ -116,7 +120,11 @@ impl Nci {
 
 impl LineFormat for Nci {
     fn line(&mut self, line: &str, out: &mut Out) -> Result<(), Wrong> {
-        let (host, rest) = match (line.split_once("NxpNciX"), line.split_once("NxpNciR"), line.split_once("StNfcHal: (#")) {
+        let (host, rest) = match (
+            line.split_once("NxpNciX"),
+            line.split_once("NxpNciR"),
+            line.split_once("StNfcHal: (#"),
+        ) {
             (Some((_, rest)), ..) => (true, rest),
             (_, Some((_, rest)), _) => (false, rest),
             (.., Some((_, rest))) => match (rest.split_once(") Tx "), rest.split_once(") Rx ")) {
@@ -142,7 +150,10 @@ impl LineFormat for Nci {
             Some((_, rest)) => {
                 let hex = rest.trim_start().trim_start_matches(|c: char| c.is_ascii_digit());
                 let number = rest.trim_start().strip_suffix(hex).unwrap_or_default();
-                (number.parse::<usize>().ok(), hex.trim_start().trim_start_matches(['<', '=', '>', ' ']))
+                (
+                    number.parse::<usize>().ok(),
+                    hex.trim_start().trim_start_matches(['<', '=', '>', ' ']),
+                )
             }
             None => (None, rest),
         };

@@ -89,7 +89,7 @@ impl Wire {
         }
     }
 
-    pub(super) fn to_chip(&mut self, bytes: &[u8], out: &mut Out) {
+    pub(super) fn sends(&mut self, bytes: &[u8], out: &mut Out) {
         self.pieces.clear();
         if let Some(message) = ccid(bytes) {
             out.bytes(self.count, layer("ccid"), Direction::Out, bytes);
@@ -106,7 +106,7 @@ impl Wire {
         }
     }
 
-    pub(super) fn from_chip(&mut self, bytes: &[u8], out: &mut Out) {
+    pub(super) fn receives(&mut self, bytes: &[u8], out: &mut Out) {
         if let Some(message) = ccid(bytes).filter(|_| self.pieces.is_empty()) {
             out.bytes(self.count, layer("ccid"), Direction::In, bytes);
             if matches!(bytes[0], 0x80 | 0x83) {
@@ -146,7 +146,10 @@ impl Wire {
             _ if !self.command.is_empty() => {
                 let text = match message {
                     [] => "the reader gave no answer of its chip".to_owned(),
-                    other => format!("the reader answered {} in place of its chip", hex::encode(&other[..other.len().min(16)])),
+                    other => format!(
+                        "the reader answered {} in place of its chip",
+                        hex::encode(&other[..other.len().min(16)])
+                    ),
                 };
                 self.failed(&text, out);
             }
@@ -156,7 +159,12 @@ impl Wire {
 
     fn failed(&mut self, text: &str, out: &mut Out) {
         self.command.clear();
-        out.push(Event::new(self.count, Layer::Note).text(text).with("error", &"reader").with("at", &"pn532"));
+        out.push(
+            Event::new(self.count, Layer::Note)
+                .text(text)
+                .with("error", &"reader")
+                .with("at", &"pn532"),
+        );
     }
 
     /// `D4 ..`
@@ -235,14 +243,22 @@ impl Wire {
         let event = match targets {
             [_, 0x50, rest @ ..] if rest.len() >= 11 => {
                 self.iso_dep = Some(true);
-                note.text(format!("type B target, PUPI {}", hex::encode(&rest[..4]))).with("pupi", &hex::encode(&rest[..4]))
+                note.text(format!("type B target, PUPI {}", hex::encode(&rest[..4])))
+                    .with("pupi", &hex::encode(&rest[..4]))
             }
             [_, high, low, sak, length, rest @ ..] if rest.len() >= usize::from(*length) && matches!(length, 4 | 7 | 10) => {
                 self.iso_dep = Some(sak & 0x20 != 0);
                 let (uid, ats) = rest.split_at((*length).into());
                 let mut text = format!("type A target, ATQA {high:02x}{low:02x}, SAK {sak:02x}, UID {}", hex::encode(uid));
-                let mut note = note.with("atqa", &hex::encode([*high, *low])).with("sak", &hex::encode([*sak])).with("uid", &hex::encode(uid));
-                if let Some(ats) = ats.first().and_then(|length| ats.get(..usize::from(*length))).filter(|ats| !ats.is_empty()) {
+                let mut note = note
+                    .with("atqa", &hex::encode([*high, *low]))
+                    .with("sak", &hex::encode([*sak]))
+                    .with("uid", &hex::encode(uid));
+                if let Some(ats) = ats
+                    .first()
+                    .and_then(|length| ats.get(..usize::from(*length)))
+                    .filter(|ats| !ats.is_empty())
+                {
                     text.push_str(&format!(", ATS {}", hex::encode(ats)));
                     note = note.with("ats", &hex::encode(ats));
                 }

@@ -47,8 +47,8 @@ pub(super) struct Gsmtap {
 }
 
 impl Gsmtap {
-    /// Takes a message; whether it was of a SIM card.
-    pub(super) fn take(&mut self, t: u64, message: &[u8], out: &mut Out) -> bool {
+    /// Takes a message, and what our own remark says of it; whether it was of a SIM card.
+    pub(super) fn take(&mut self, t: u64, message: &[u8], told: Option<Event>, out: &mut Out) -> bool {
         // version, header length in words, type, ..., sub-type at 12
         let [2, words, 4, ..] = message else {
             return false;
@@ -58,9 +58,17 @@ impl Gsmtap {
         };
         match kind {
             0 => {
-                let (command, answer) = data.split_at(command_length(data));
-                out.bytes(t, Layer::Apdu, Direction::Out, command);
-                out.bytes(t, Layer::Apdu, Direction::In, answer);
+                let known = told.as_ref().and_then(|told| told.extra.get("command")?.parse().ok());
+                let length = known.unwrap_or_else(|| command_length(data)).min(data.len());
+                let (command, answer) = data.split_at(length);
+                let tap = told.as_ref().map_or(out.tap, |told| told.tap);
+                for (t, dir, bytes) in [(t, Direction::Out, command), (told.map_or(t, |told| told.t), Direction::In, answer)] {
+                    if dir == Direction::Out || !bytes.is_empty() {
+                        let mut event = Event::new(t, Layer::Apdu).bytes(dir, bytes);
+                        event.tap = tap;
+                        out.events.push_back(event);
+                    }
+                }
             }
             1 => {
                 out.next_tap();
@@ -69,7 +77,11 @@ impl Gsmtap {
             }
             2 | 3 => {
                 let who = if *kind == 2 { "request" } else { "answer" };
-                out.push(Event::new(t, Layer::Note).text(format!("PPS {who}")).with("pps", &hex::encode(data)));
+                out.push(
+                    Event::new(t, Layer::Note)
+                        .text(format!("PPS {who}"))
+                        .with("pps", &hex::encode(data)),
+                );
             }
             4 => self.command = data.to_vec(),
             5 if self.command.len() + data.len() < 1 << 16 => self.command.extend_from_slice(data),

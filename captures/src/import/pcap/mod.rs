@@ -105,7 +105,11 @@ impl<R: BufRead> Capture<R> {
         let chunk = self.input.fill_buf().map_err(|error| at(0, 0, 0, Problem::Io(error)))?;
         match chunk.first_chunk::<4>() {
             Some(magic) => Ok(*magic),
-            None => Err(binary(0, format!("the file ends after {} bytes", chunk.len()), "the beginning of a pcap or pcapng file")),
+            None => Err(binary(
+                0,
+                format!("the file ends after {} bytes", chunk.len()),
+                "the beginning of a pcap or pcapng file",
+            )),
         }
     }
 
@@ -153,12 +157,20 @@ impl<R: BufRead> Capture<R> {
 
     fn u16(&self, at: usize) -> u16 {
         let bytes = self.buffer.get(at..at + 2).and_then(|b| b.try_into().ok()).unwrap_or_default();
-        if self.big { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) }
+        if self.big {
+            u16::from_be_bytes(bytes)
+        } else {
+            u16::from_le_bytes(bytes)
+        }
     }
 
     fn u32(&self, at: usize) -> u32 {
         let bytes = self.buffer.get(at..at + 4).and_then(|b| b.try_into().ok()).unwrap_or_default();
-        if self.big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
+        if self.big {
+            u32::from_be_bytes(bytes)
+        } else {
+            u32::from_le_bytes(bytes)
+        }
     }
 
     /// The next packet; `None` at the end of the file.
@@ -184,7 +196,11 @@ impl<R: BufRead> Capture<R> {
         }
         let (seconds, fraction, length) = (self.u32(0), self.u32(4), self.u32(8) as usize);
         if length > MAX_BLOCK {
-            return Err(binary(start + 8, format!("a packet of {length} bytes"), format!("at most {MAX_BLOCK}")));
+            return Err(binary(
+                start + 8,
+                format!("a packet of {length} bytes"),
+                format!("at most {MAX_BLOCK}"),
+            ));
         }
         self.fill(length.max(1).min(length), "the bytes of the packet")?;
         let resolution = self.interfaces.first().map_or(1_000_000, |interface| interface.resolution);
@@ -214,21 +230,33 @@ impl<R: BufRead> Capture<R> {
         let kind = if section { 0x0A0D_0D0A } else { self.u32(0) };
         let length = self.u32(4) as usize;
         let have = self.buffer.len();
-        if length < 12 || length % 4 != 0 || length < have {
-            return Err(binary(start + 4, format!("a block of {length} bytes"), "a multiple of 4, at least 12"));
+        if length < 12 || !length.is_multiple_of(4) || length < have {
+            return Err(binary(
+                start + 4,
+                format!("a block of {length} bytes"),
+                "a multiple of 4, at least 12",
+            ));
         }
         let known = section || matches!(kind, 1 | 2 | 3 | 6);
         if !known {
             return self.skip(length - have).map(|()| None);
         }
         if length > MAX_BLOCK {
-            return Err(binary(start + 4, format!("a block of {length} bytes"), format!("at most {MAX_BLOCK}")));
+            return Err(binary(
+                start + 4,
+                format!("a block of {length} bytes"),
+                format!("at most {MAX_BLOCK}"),
+            ));
         }
         if !self.append(length - have, "the rest of the block")? {
             return Err(binary(self.offset, "the end of the file", "the rest of the block"));
         }
         if self.u32(length - 4) as usize != length {
-            return Err(binary(start + length as u64 - 4, "another length at the end of the block", format!("{length} again")));
+            return Err(binary(
+                start + length as u64 - 4,
+                "another length at the end of the block",
+                format!("{length} again"),
+            ));
         }
         match kind {
             0x0A0D_0D0A => self.section(length, out),
@@ -266,7 +294,11 @@ impl<R: BufRead> Capture<R> {
         self.offset += copied;
         match copied == length as u64 {
             true => Ok(()),
-            false => Err(binary(offset, format!("the file ends after {copied} of {length} bytes"), "the rest of the block")),
+            false => Err(binary(
+                offset,
+                format!("the file ends after {copied} of {length} bytes"),
+                "the rest of the block",
+            )),
         }
     }
 
@@ -322,7 +354,12 @@ impl<R: BufRead> Capture<R> {
                 continue;
             };
             match code {
-                1 => header = text.strip_prefix(MARK).and_then(|text| Header::parse(text.as_bytes()).ok()).or(header),
+                1 => {
+                    header = text
+                        .strip_prefix(MARK)
+                        .and_then(|text| Header::parse(text.as_bytes()).ok())
+                        .or(header)
+                }
                 4 => tool = Some(text.to_owned()),
                 _ => {}
             }
@@ -333,7 +370,10 @@ impl<R: BufRead> Capture<R> {
         }
         match header {
             Some(header) => {
-                let created = header.created.as_deref().and_then(|created| created.parse::<jiff::Timestamp>().ok());
+                let created = header
+                    .created
+                    .as_deref()
+                    .and_then(|created| created.parse::<jiff::Timestamp>().ok());
                 self.base = Some(created.and_then(|created| u64::try_from(created.as_nanosecond()).ok()).unwrap_or(0));
                 out.header = header;
             }
@@ -343,11 +383,14 @@ impl<R: BufRead> Capture<R> {
 
     fn interface(&mut self, length: usize) {
         let link = self.u16(8);
-        let resolution = self.options(16, length - 4).find(|(code, _)| *code == 9).map(|(_, value)| match value {
-            [power] if power & 0x80 != 0 => 1u64.checked_shl((power & 0x7F).into()).unwrap_or(u64::MAX),
-            [power] => 10u64.checked_pow((*power).into()).unwrap_or(u64::MAX),
-            _ => 1_000_000,
-        });
+        let resolution = self
+            .options(16, length - 4)
+            .find(|(code, _)| *code == 9)
+            .map(|(_, value)| match value {
+                [power] if power & 0x80 != 0 => 1u64.checked_shl((power & 0x7F).into()).unwrap_or(u64::MAX),
+                [power] => 10u64.checked_pow((*power).into()).unwrap_or(u64::MAX),
+                _ => 1_000_000,
+            });
         self.interfaces.push(Interface {
             link,
             resolution: resolution.unwrap_or(1_000_000).max(1),
@@ -372,7 +415,11 @@ impl<R: BufRead> Capture<R> {
     fn frame(&mut self, packet: &Packet, t: u64, offset: u64, out: &mut Out) -> Result<(), ReadError> {
         let bytes = self.buffer.get(packet.start..packet.end).unwrap_or_default();
         let Some((&[version, event, high, low], data)) = bytes.split_first_chunk::<4>() else {
-            return Err(binary(offset, format!("a frame of {} bytes", bytes.len()), "00 EVENT LENGTH(2) and the frame"));
+            return Err(binary(
+                offset,
+                format!("a frame of {} bytes", bytes.len()),
+                "00 EVENT LENGTH(2) and the frame",
+            ));
         };
         let length = usize::from(u16::from_be_bytes([high, low]));
         if version != 0 {
@@ -404,13 +451,26 @@ impl<R: BufRead> Capture<R> {
         Ok(())
     }
 
+    /// Our own comment on a packet.
+    fn remark(&self, packet: &Packet) -> Option<Event> {
+        let end = self.buffer.len().saturating_sub(4);
+        if self.kind != Kind::Pcapng || packet.options >= end {
+            return None;
+        }
+        let mut texts = self.options(packet.options, end).filter(|(code, _)| *code == 1);
+        let text = texts.find_map(|(_, value)| std::str::from_utf8(value).ok()?.strip_prefix(MARK))?;
+        Event::parse(text.as_bytes()).ok()
+    }
+
     /// What our own comment says more of a packet than its format can hold.
     fn told(&self, packet: &Packet, mut event: Event, out: &mut Out) {
         let end = self.buffer.len().saturating_sub(4);
         if self.kind == Kind::Pcapng && packet.options < end {
             for (code, value) in self.options(packet.options, end) {
                 let text = std::str::from_utf8(value).ok().filter(|_| code == 1);
-                let told = text.and_then(|text| text.strip_prefix(MARK)).and_then(|text| Event::parse(text.as_bytes()).ok());
+                let told = text
+                    .and_then(|text| text.strip_prefix(MARK))
+                    .and_then(|text| Event::parse(text.as_bytes()).ok());
                 if let Some(told) = told {
                     event = merged(event, told);
                 } else if let Some(text) = text {
@@ -424,6 +484,13 @@ impl<R: BufRead> Capture<R> {
 
 /// An event, and what a remark knows of it.
 fn merged(mut event: Event, told: Event) -> Event {
+    if told.layer == Layer::Apdu
+        && let Some(data) = &mut event.data
+        && data.first() == Some(&0x02)
+    {
+        // An APDU in a block that was made up for it.
+        data.remove(0);
+    }
     event.tap = told.tap.or(event.tap);
     event.bits = told.bits;
     event.crc = told.crc;
@@ -464,7 +531,8 @@ impl<R: BufRead> Importer for Capture<R> {
                 let bytes = self.buffer.get(packet.start..packet.end).unwrap_or_default();
                 if let Some(message) = gsmtap::find(link, bytes).map(<[u8]>::to_vec) {
                     let t = self.time(packet.time, out);
-                    self.used += u64::from(self.gsmtap.take(t, &message, out));
+                    let told = self.remark(&packet);
+                    self.used += u64::from(self.gsmtap.take(t, &message, told, out));
                 }
             }
         }

@@ -411,7 +411,7 @@ impl Dialogue for Exchange<'_> {
                     Some([pdu::RESPONSE, 0x07, body @ ..]) => Dep::parse(body),
                     _ => None,
                 };
-                match dep.filter(|dep| dep.did == self.initiator.did) {
+                match dep.filter(|dep| dep.did.unwrap_or(0) == self.initiator.did.unwrap_or(0)) {
                     Some(dep) => self.heard(&dep),
                     None => self.again(NfcDepError::Protocol { what: "no DEP_RES" }, Ask::Nak),
                 }
@@ -464,10 +464,10 @@ impl Dialogue for Close<'_> {
                 let did = self.initiator.did;
                 let is_right = match (self.command, pdu::unframe(self.initiator.rate, &answer.data)) {
                     (Some(command), Some([pdu::RESPONSE, code, number @ ..])) => {
-                        *code == command + 1 && number.first().copied() == did && number.len() <= 1
+                        *code == command + 1 && number.first().copied().unwrap_or(0) == did.unwrap_or(0) && number.len() <= 1
                     }
                     (None, Some([pdu::RESPONSE, 0x07, body @ ..])) => {
-                        Dep::parse(body).is_some_and(|dep| dep.pfb == Pfb::Attention && dep.did == did)
+                        Dep::parse(body).is_some_and(|dep| dep.pfb == Pfb::Attention && dep.did.unwrap_or(0) == did.unwrap_or(0))
                     }
                     _ => false,
                 };

@@ -42,7 +42,10 @@ enum State {
 pub struct Target {
     atr: Atr,
     rate: BitRate,
-    did: Option<u8>,
+    /// The target's number; 0: none.
+    did: u8,
+    /// Whether the initiator writes it into its units: then so does the target. A number 0 may be written, too.
+    with_did: bool,
     state: State,
     /// The number that the next unit should have.
     pni: u8,
@@ -65,7 +68,8 @@ impl Target {
         Self {
             atr,
             rate: BitRate::Kbps106,
-            did: None,
+            did: 0,
+            with_did: false,
             state: State::Detached,
             pni: 0,
             most: pdu::length(0),
@@ -109,6 +113,11 @@ impl Target {
         self.rate
     }
 
+    /// As it stands in units.
+    fn number(&self) -> Option<u8> {
+        self.with_did.then_some(self.did)
+    }
+
     fn put(&self, answer: &mut RxFrame) {
         answer.set(&Frame::new(technology(self.rate), &self.frame).at(self.rate));
     }
@@ -141,16 +150,20 @@ impl Target {
         };
         match (code, self.state) {
             (0x00, State::Detached) => self.attach(body, frame.rate, answer),
+            // Its answer was lost.
+            (0x00, State::Waiting) if self.pni == 0 && !self.collecting => self.attach(body, frame.rate, answer),
             (_, State::Detached) => Heard::Silent,
             (0x04, _) => self.change_rate(body, answer),
             (0x06, _) => match Dep::parse(body) {
-                Some(dep) if dep.did == self.did => self.exchange(&dep, answer),
+                Some(dep) if dep.did.unwrap_or(0) == self.did => {
+                    self.with_did = dep.did.is_some();
+                    self.exchange(&dep, answer)
+                }
                 _ => Heard::Silent,
             },
-            (0x08 | 0x0A, _) if body.iter().copied().eq(self.did) => {
-                let unit = [pdu::RESPONSE, code + 1, self.did.unwrap_or(0)];
-                let length = 2 + usize::from(self.did.is_some());
-                self.short(&unit[..length], answer);
+            (0x08 | 0x0A, _) if matches!(body, [] | [_]) && body.first().copied().unwrap_or(0) == self.did => {
+                let unit = [pdu::RESPONSE, code + 1, self.did];
+                self.short(&unit[..2 + body.len()], answer);
                 self.reset();
                 if *code == 0x08 { Heard::Deselected } else { Heard::Released }
             }
@@ -163,7 +176,8 @@ impl Target {
             return Heard::Silent;
         };
         self.rate = rate;
-        self.did = (request.did != 0).then_some(request.did);
+        self.did = request.did;
+        self.with_did = request.did != 0;
         self.most = pdu::length(request.lr);
         self.general = request.general;
         self.state = State::Waiting;
@@ -178,7 +192,7 @@ impl Target {
     }
 
     fn change_rate(&mut self, body: &[u8], answer: &mut RxFrame) -> Heard {
-        let psl = Psl::parse(body).filter(|psl| psl.did == self.did.unwrap_or(0) && psl.send == psl.receive);
+        let psl = Psl::parse(body).filter(|psl| psl.did == self.did && psl.send == psl.receive);
         let Some(psl) = psl.filter(|psl| psl.send <= BitRate::Kbps424) else {
             return Heard::Silent;
         };
@@ -194,7 +208,7 @@ impl Target {
             Pfb::Attention => {
                 // It is no answer that could be asked for again.
                 let kept = core::mem::take(&mut self.frame);
-                let did = self.did;
+                let did = self.number();
                 self.write(&Dep {
                     pfb: Pfb::Attention,
                     did,
@@ -240,7 +254,7 @@ impl Target {
         }
         self.data.extend_from_slice(dep.data);
         if more {
-            let (did, pni) = (self.did, self.pni);
+            let (did, pni) = (self.number(), self.pni);
             self.write(&Dep {
                 pfb: Pfb::Acknowledge { negative: false, pni },
                 did,
@@ -267,7 +281,7 @@ impl Target {
     pub fn ask_for_time(&mut self, rtox: u8, answer: &mut RxFrame) {
         if self.state == State::Working {
             self.state = State::Asking;
-            let did = self.did;
+            let did = self.number();
             self.write(&Dep {
                 pfb: Pfb::Timeout,
                 did,
@@ -278,10 +292,10 @@ impl Target {
     }
 
     fn next_part(&mut self, answer: &mut RxFrame) {
-        let room = self.most - 3 - usize::from(self.did.is_some());
+        let room = self.most - 3 - usize::from(self.with_did);
         let end = self.response.len().min(self.sent + room);
         let more = end < self.response.len();
-        let (did, pni) = (self.did, self.pni);
+        let (did, pni) = (self.number(), self.pni);
         let response = core::mem::take(&mut self.response);
         self.write(&Dep {
             pfb: Pfb::Information { more, pni },
