@@ -170,7 +170,7 @@ if ln -s "$LINE" "$TTY" 2>/dev/null; then
     trap 'rm -f "$TTY"; stop_everything' EXIT
     phone_at "pn532:$LINE" --lab "answer=$(printf 'ab%.0s' {1..300})9000"
     check 'nfcpy on the line: activation, RATS, ISO-DEP, and 300 bytes each way' \
-        nfcpy read "tty:${TTY#/dev/tty}:pn532" "00d6000000012c+cd*300=ab*300+9000"
+        nfcpy read "tty:${TTY#/dev/}:pn532" "00d6000000012c+cd*300=ab*300+9000"
 else
     skip 'nfcpy on the line' "no symlink can be made in /dev"
 fi
@@ -215,7 +215,7 @@ RAW=$(ours "pn532:$LINE" | per_second)
 FIRMWARE=$(ours "pn532:$LINE,firmware" | per_second)
 [ -z "$LIBNFC" ] || THEIRS=$(ours "libnfc:pn532_uart:$LINE" | per_second)
 NFCPY_LINE=
-[ ! -L "$TTY" ] || NFCPY_LINE=$(nfcpy rate "tty:${TTY#/dev/tty}:pn532" "$SELECT" "$COUNT" | per_second)
+[ ! -L "$TTY" ] || NFCPY_LINE=$(nfcpy rate "tty:${TTY#/dev/}:pn532" "$SELECT" "$COUNT" | per_second)
 phone_at udp:127.0.0.1:0
 OVER_UDP=$(ours "udp:$(listens)" | per_second)
 NFCPY_UDP=$(nfcpy rate "udp:$(listens)" 00a4040000 "$COUNT" | per_second)
