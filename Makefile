@@ -6,13 +6,13 @@ TEST_FLAGS ?=
 FUZZ_SECONDS ?= 10
 DEPS := scripts/install-deps
 EXAMPLES := $(basename $(notdir $(wildcard examples/*.rs)))
-SCRIPTS := scripts/install-deps .ci/run applets/build fuzz/run tests/interop/run $(wildcard tests/interop/*.sh tests/support/*.sh)
+SCRIPTS := scripts/install-deps .ci/run applets/build fuzz/run hce-card/android/make-apk tests/interop/run $(wildcard tests/interop/*.sh tests/support/*.sh)
 
 # rustup's folder, for shells that have not read ~/.cargo/env yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test interop applets fuzz bench lint fmt docs clean
+.PHONY: help demo build test interop android applets fuzz bench lint fmt docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,8 +31,13 @@ test: ## all of cargo's tests, a real PC/SC stack included
 
 interop: ## other people's programs against ours
 	@$(DEPS) build stack interop
-	$(CARGO) build --release $(CARGO_FLAGS) --bin tapdoor
+	@$(DEPS) android || echo 'interop: the Android bridge is left out'
+	$(CARGO) build --release $(CARGO_FLAGS) -p tapdoor-cli -p tapdoor-ifd
 	tests/interop/run
+
+android: ## the bridge app for a real phone, target/android/tapdoor-bridge.apk
+	@$(DEPS) android
+	hce-card/android/make-apk
 
 applets: ## build the downloadable applets anew, and hold the committed ones against them
 	@$(DEPS) build

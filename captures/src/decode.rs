@@ -1,9 +1,14 @@
 //! [`Decoder`]: what an event means, in words and named fields.
 //!
-//! It follows each layer's session, because what a command means depends on what was selected and what was asked before.
+//! It follows each layer's session, because what a command means depends on what was selected and what was asked before. Frames of
+//! layer `rf` are put together to APDUs, and mean what these mean.
 
+mod aliro;
 mod door;
+mod globalplatform;
 mod names;
+mod ndef;
+mod tags;
 mod view;
 
 use tapdoor_protocol::aid::{self, Aid};
@@ -12,6 +17,8 @@ use tapdoor_protocol::status::StatusWord;
 use tapdoor_protocol::tlv;
 
 use crate::event::{Direction, Event, Layer};
+use crate::rf::{Block, Chains, Names};
+use tags::Dictionary;
 use view::{Held, View};
 
 /// What one event means.
@@ -23,6 +30,8 @@ pub struct Decoded {
     pub fields: Vec<Field>,
     /// The status word of a response.
     pub sw: Option<StatusWord>,
+    /// More time that the card asked for, in nanoseconds: S(WTX).
+    pub wtx: Option<u64>,
 }
 
 /// A named part of a command or response.
@@ -47,17 +56,32 @@ impl Field {
 const MAX_PARTS: usize = 65_536;
 
 /// Decodes the events of a tape, given in order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Decoder {
     apdu: Session,
     chip: Session,
+    /// What the frames carry.
+    rf: Session,
+    names: Names,
+    chains: Chains,
     tap: Option<u64>,
+    brief: bool,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// One layer's state.
 #[derive(Clone, Debug, Default)]
 struct Session {
     selected: App,
+    /// The elementary file that is selected.
+    file: u16,
+    /// The security level of a secure channel.
+    level: u8,
     asked: Asked,
     /// The parts of an answer that is not whole yet.
     parts: Held,
@@ -73,6 +97,9 @@ enum App {
     Identity,
     Usim,
     CardManager,
+    Aliro,
+    HomeKey,
+    Ndef,
 }
 
 impl App {
@@ -86,8 +113,14 @@ impl App {
             Self::Identity
         } else if aid.starts_with(Aid::USIM_PREFIX.as_bytes()) {
             Self::Usim
-        } else if is(Aid::CARD_MANAGER) {
+        } else if is(Aid::CARD_MANAGER) || aid.starts_with(&[0xA0, 0, 0, 0, 3, 0, 0]) {
             Self::CardManager
+        } else if aid.starts_with(&[0xA0, 0, 0, 9, 9, 0xAC, 0xCE, 0x55]) {
+            Self::Aliro
+        } else if aid.starts_with(&[0xA0, 0, 0, 8, 0x58, 0x01]) {
+            Self::HomeKey
+        } else if aid == [0xD2, 0x76, 0x00, 0x00, 0x85, 0x01, 0x01] {
+            Self::Ndef
         } else {
             Self::Unknown
         }
@@ -100,7 +133,7 @@ enum Asked {
     #[default]
     Other,
     Application(App),
-    File,
+    File(u16),
     ChallengeResponse,
     AkaProfileP,
     Usim,
@@ -108,13 +141,37 @@ enum Asked {
     Begin,
     Next,
     Request,
+    InitializeUpdate,
+    ExternalAuthenticate(u8),
+    Objects(Dictionary),
+    Aliro(aliro::Answer),
+    /// A part of a file of a Type 4 tag, from this byte on.
+    Ndef(usize),
 }
 
 impl Decoder {
     /// At the beginning of a tape.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self::with(false)
+    }
+
+    /// One that gives names and status words, and no fields: several times as fast.
+    #[must_use]
+    pub const fn brief() -> Self {
+        Self::with(true)
+    }
+
+    const fn with(brief: bool) -> Self {
+        Self {
+            apdu: Session::new(),
+            chip: Session::new(),
+            rf: Session::new(),
+            names: Names::new(brief),
+            chains: Chains::new(),
+            tap: None,
+            brief,
+        }
     }
 
     /// What this event means. Events that a filter hides must be given too.
@@ -123,44 +180,109 @@ impl Decoder {
             // Another card, or the same one reset.
             self.tap = event.tap;
             self.apdu = Session::default();
+            self.reset_field();
         }
-        let session = match event.layer {
-            Layer::Apdu => &mut self.apdu,
-            Layer::Chip => &mut self.chip,
-            _ => return remark(event),
-        };
         let (Some(dir), Some(data)) = (event.dir, &event.data) else {
-            return remark(event);
+            if event.layer == Layer::Rf && event.extra.get("field").is_some() {
+                self.reset_field();
+            }
+            return remark(event, self.brief);
         };
-        let held = Held::new(data, &event.mask);
+        let marks = view::marks(data.len(), &event.mask);
+        let view = View::new(data, &marks, self.brief);
+        let named = |name| Decoded { name, ..Decoded::default() };
+        let (session, chip) = match &event.layer {
+            Layer::Apdu => (&mut self.apdu, false),
+            Layer::Chip => (&mut self.chip, true),
+            Layer::Rf => return self.frame(event, dir, data),
+            Layer::Other(layer) if layer == "pn532" => return named(names::pn532(data)),
+            Layer::Other(layer) if layer == "ccid" => return named(names::ccid(data)),
+            Layer::Other(layer) if layer == "nci" => return named(names::nci(data)),
+            _ => return remark(event, self.brief),
+        };
         match dir {
-            Direction::Out => session.command(held.view(), event.layer == Layer::Chip),
-            Direction::In => session.response(held.view()),
+            Direction::Out => session.command(view, chip),
+            Direction::In => session.response(view),
         }
+    }
+
+    fn reset_field(&mut self) {
+        self.rf = Session::default();
+        self.names.reset();
+        self.chains.reset();
+    }
+
+    /// A frame, and the APDU that it completes.
+    fn frame(&mut self, event: &Event, dir: Direction, data: &[u8]) -> Decoded {
+        let mut meaning = self.names.frame(dir, data, event.bits, event.crc);
+        let Some((frame, block)) = meaning.block.take() else {
+            if dir == Direction::Out {
+                // Polling or an activation: whatever was selected is no longer.
+                self.chains.reset();
+                self.rf = Session::default();
+            }
+            let fields = meaning.fields.into_iter().map(|(name, value)| Field::new(name, value));
+            return Decoded {
+                name: meaning.name,
+                fields: fields.collect(),
+                ..Decoded::default()
+            };
+        };
+        let mut decoded = Decoded::default();
+        if let (Block::Wtx(wtxm), Direction::In) = (block, dir) {
+            decoded.wtx = Some(self.names.granted(wtxm));
+        }
+        if let Some((_, apdu)) = self.chains.feed(dir, event.t, frame, block) {
+            let view = View::new(apdu, &[], self.brief);
+            let inner = match dir {
+                Direction::Out => self.rf.command(view, false),
+                Direction::In => self.rf.response(view),
+            };
+            meaning.name.push(' ');
+            meaning.name.push_str(&inner.name);
+            decoded.fields = inner.fields;
+            decoded.sw = inner.sw;
+        }
+        decoded.name = meaning.name;
+        decoded
     }
 }
 
-/// An event that is no APDU: its remark, else what the lock decided, else its frame.
-fn remark(event: &Event) -> Decoded {
+/// An event that is no APDU: its remark, else what the lock decided, else its bytes.
+fn remark(event: &Event, brief: bool) -> Decoded {
     let extra = |name| event.extra.text(name);
     let verdict = || match (extra("verdict"), extra("reason")) {
         (Some(verdict), Some(reason)) => Some(format!("{verdict}: {reason}")),
         (verdict, _) => verdict,
     };
-    let frame = || event.data.as_ref().map(|data| names::frame(data));
-    let name = event.text.clone().or_else(verdict).or_else(frame);
-    let fields = event.extra.iter().map(|(name, value)| {
-        let text = event.extra.text(name).unwrap_or_else(|| value.to_owned());
-        Field::new(name, text)
-    });
+    let field = || extra("field").map(|state| format!("field {state}"));
+    let bytes = || event.data.as_ref().map(|data| format!("{} bytes", data.len()));
+    let name = event.text.clone().or_else(verdict).or_else(field).or_else(bytes);
+    let mut fields = Vec::new();
+    if !brief {
+        fields.extend(event.extra.iter().map(|(name, value)| {
+            let text = event.extra.text(name).unwrap_or_else(|| value.to_owned());
+            Field::new(name, text)
+        }));
+    }
     Decoded {
         name: name.unwrap_or_default(),
-        fields: fields.collect(),
-        sw: None,
+        fields,
+        ..Decoded::default()
     }
 }
 
 impl Session {
+    const fn new() -> Self {
+        Self {
+            selected: App::Unknown,
+            file: 0,
+            level: 0,
+            asked: Asked::Other,
+            parts: Held::new(),
+        }
+    }
+
     fn command(&mut self, view: View<'_>, chip: bool) -> Decoded {
         let Ok(command) = Command::parse(view.bytes()) else {
             self.asked = Asked::Other;
@@ -187,18 +309,38 @@ impl Session {
             }
             false => name,
         };
-        Decoded { name, fields, sw: None }
+        Decoded {
+            name,
+            fields,
+            ..Decoded::default()
+        }
     }
 
     fn meaning(&self, command: &Command<'_>, data: View<'_>, chip: bool) -> (String, Vec<Field>, Asked) {
         let (cla, ins, p1, p2) = (command.plain_cla(), command.ins, command.p1, command.p2);
         let proprietary = cla & 0x80 != 0 && cla != 0xA0;
+        let home = self.selected == App::HomeKey;
+        if home || self.selected == App::Aliro {
+            if let Some((name, fields, answer)) = aliro::command(command, data, home) {
+                return (name, fields, Asked::Aliro(answer));
+            }
+        }
         match ins {
             _ if cla == 0xFF => ("command to the reader itself".into(), data.field("data"), Asked::Other),
             0xA4 if p1 == 0x04 => select_application(data),
             0xA4 => {
                 let name = names::file(data.bytes());
-                (format!("SELECT {}{name}", data.hex()), Vec::new(), Asked::File)
+                let id = data.bytes().last_chunk::<2>().map_or(0, |id| u16::from_be_bytes(*id));
+                (format!("SELECT {}{name}", data.hex()), Vec::new(), Asked::File(id))
+            }
+            0xB0 if self.selected == App::Ndef && p1 & 0x80 == 0 => {
+                let offset = u16::from_be_bytes([p1, p2]);
+                (names::command(cla, ins, p1, p2), Vec::new(), Asked::Ndef(offset.into()))
+            }
+            0xD6 if self.selected == App::Ndef && p1 & 0x80 == 0 => {
+                let offset = u16::from_be_bytes([p1, p2]);
+                let fields = ndef::file(self.file, offset.into(), data);
+                (format!("UPDATE BINARY from {offset}"), fields, Asked::Other)
             }
             0x88 if p2 & 0x80 != 0 || self.selected == App::Usim => ("AUTHENTICATE, USIM".into(), door::usim_command(data), Asked::Usim),
             0x88 if proprietary && (self.selected == App::Aka || data.len() == 40) => {
@@ -222,12 +364,27 @@ impl Session {
                 let fields = data.split(&[("lock id", 8), ("nonce", 16)]);
                 ("GET IDENTITY".into(), fields, Asked::Identity)
             }
-            _ => {
-                let name = names::command(cla, ins, p1, p2);
-                let fields = data.field(if ins == 0x20 { "PIN" } else { "data" });
-                (name, fields, Asked::Other)
-            }
+            _ => self.management(command, data, proprietary),
         }
+    }
+
+    /// Card management, and whatever needs no more than its header to be named.
+    fn management(&self, command: &Command<'_>, data: View<'_>, proprietary: bool) -> (String, Vec<Field>, Asked) {
+        let (cla, ins, p1, p2) = (command.plain_cla(), command.ins, command.p1, command.p2);
+        let asked = match ins {
+            0x50 => Asked::InitializeUpdate,
+            0x82 => Asked::ExternalAuthenticate(p1),
+            0xCA | 0xCB => Asked::Objects(Dictionary::General),
+            0xF2 => Asked::Objects(Dictionary::Registry),
+            _ => Asked::Other,
+        };
+        let manager = proprietary || command.secure_messaging() || self.selected == App::CardManager;
+        if manager && let Some((name, fields)) = globalplatform::command(command, data, self.level) {
+            return (name, fields, asked);
+        }
+        let name = names::command(cla, ins, p1, p2);
+        let fields = data.field(if ins == 0x20 { "PIN" } else { "data" });
+        (name, fields, if matches!(ins, 0xCA | 0xCB) { asked } else { Asked::Other })
     }
 
     fn response(&mut self, view: View<'_>) -> Decoded {
@@ -240,26 +397,41 @@ impl Session {
         };
         let sw = StatusWord(u16::from_be_bytes(sw));
         let data = view.range(0..view.len() - 2);
-        let name = format!("{:04x} {}", sw.0, sw.meaning());
-        if self.parts.len() + data.len() > MAX_PARTS {
-            self.parts.clear();
-        }
-        self.parts.extend(data);
-        let fields = match sw.sw1() {
-            0x61 | 0x6C => data.field("part"),
-            _ => {
-                if let (Asked::Application(app), true) = (self.asked, matches!(sw.sw1(), 0x90 | 0x62 | 0x63)) {
-                    self.selected = app;
-                }
-                let parts = std::mem::take(&mut self.parts);
-                self.answer(parts.view())
+        let name = status_name(sw);
+        let more = matches!(sw.sw1(), 0x61 | 0x6C);
+        if !more && matches!(sw.sw1(), 0x90 | 0x62 | 0x63) {
+            match self.asked {
+                Asked::Application(app) => (self.selected, self.file, self.level) = (app, 0, 0),
+                Asked::File(id) => self.file = id,
+                Asked::ExternalAuthenticate(level) => self.level = level,
+                _ => {}
             }
+        }
+        let fields = if view.is_brief() {
+            Vec::new()
+        } else if more {
+            self.keep(data);
+            data.field("part")
+        } else if self.parts.len() == 0 {
+            self.answer(data)
+        } else {
+            self.keep(data);
+            let parts = std::mem::take(&mut self.parts);
+            self.answer(parts.view(false))
         };
         Decoded {
             name,
             fields,
             sw: Some(sw),
+            wtx: None,
         }
+    }
+
+    fn keep(&mut self, data: View<'_>) {
+        if self.parts.len() + data.len() > MAX_PARTS {
+            self.parts.clear();
+        }
+        self.parts.extend(data);
     }
 
     fn answer(&self, data: View<'_>) -> Vec<Field> {
@@ -268,13 +440,17 @@ impl Session {
         }
         match self.asked {
             Asked::Application(app) => fci(data, app),
-            Asked::File => objects(data, ""),
+            Asked::File(_) => objects(data, "", Dictionary::General),
             Asked::ChallengeResponse => data.split(&[("TP", 20)]),
             Asked::AkaProfileP => door::aka_answer(data),
             Asked::Usim => door::usim_answer(data),
             Asked::Identity => door::identity(data),
             Asked::Begin | Asked::Next | Asked::Request => door::chip_answer(data),
-            Asked::Other => data.field("data"),
+            Asked::InitializeUpdate => globalplatform::initialize_update(data),
+            Asked::Objects(dictionary) => objects(data, "", dictionary),
+            Asked::Aliro(kind) => aliro::answer(kind, data),
+            Asked::Ndef(offset) => ndef::file(self.file, offset, data),
+            Asked::Other | Asked::ExternalAuthenticate(_) => data.field("data"),
         }
     }
 }
@@ -285,16 +461,36 @@ fn select_application(data: View<'_>) -> (String, Vec<Field>, Asked) {
         None if data.len() == 0 => "SELECT the default application".into(),
         None => format!("SELECT {}", data.hex()),
     };
-    (name, Vec::new(), Asked::Application(App::of(data.bytes())))
+    let app = match data.len() {
+        // The default application of a card with a card manager is the card manager.
+        0 => App::CardManager,
+        _ => App::of(data.bytes()),
+    };
+    (name, Vec::new(), Asked::Application(app))
+}
+
+/// A status word and its meaning. The usual one is not looked up.
+fn status_name(sw: StatusWord) -> String {
+    match sw {
+        StatusWord::OK => "9000 done".into(),
+        sw => format!("{:04x} {}", sw.0, sw.meaning()),
+    }
 }
 
 /// The answer to SELECT: by name for the door's applications, by tag for others.
 fn fci(data: View<'_>, app: App) -> Vec<Field> {
+    if data.is_brief() {
+        return Vec::new();
+    }
     let mut fields = Vec::new();
     let door = matches!(app, App::ChallengeResponse | App::Aka | App::Identity);
     let proprietary = tlv::find(data.bytes(), 0x6F).and_then(|fci| tlv::find(fci, 0xA5));
     let Some(proprietary) = proprietary.filter(|_| door) else {
-        return objects(data, "");
+        let dictionary = match app {
+            App::Aliro | App::HomeKey => Dictionary::Aliro,
+            _ => Dictionary::General,
+        };
+        return objects(data, "", dictionary);
     };
     for object in tlv::iter(proprietary).map_while(Result::ok) {
         let value = data.find(object.value).hex();
@@ -308,20 +504,39 @@ fn fci(data: View<'_>, app: App) -> Vec<Field> {
     fields
 }
 
-/// Data objects by tag, two levels of templates deep. What is not TLV is given as it is.
-fn objects(data: View<'_>, path: &str) -> Vec<Field> {
+/// Most templates inside templates that are opened.
+const MAX_DEPTH: usize = 6;
+
+/// Data objects by tag and name, with the tags of the templates around them. What is not TLV is given as it is.
+fn objects(data: View<'_>, path: &str, dictionary: Dictionary) -> Vec<Field> {
     let mut fields = Vec::new();
+    if data.is_brief() {
+        return fields;
+    }
+    let whole = || data.field(if path.is_empty() { "data" } else { path });
     for object in tlv::iter(data.bytes()) {
         let Ok(object) = object else {
-            return data.field(if path.is_empty() { "data" } else { path });
+            return whole();
         };
         let tag = format!("{path}{}{:02x}", if path.is_empty() { "" } else { "/" }, object.tag.0);
         let value = data.find(object.value);
-        if object.tag.is_constructed() && path.len() < 6 {
-            fields.extend(objects(value, &tag));
-        } else {
-            fields.push(Field::new(tag, value.hex()));
+        if object.tag.is_constructed() && path.split('/').count() < MAX_DEPTH {
+            fields.extend(objects(value, &tag, dictionary));
+            continue;
         }
+        let label = match tags::name(object.tag.0, dictionary) {
+            Some(name) => format!("{tag} {name}"),
+            None => tag,
+        };
+        let known = match object.tag.0 {
+            0x4F | 0x84 => aid::name_of(value.bytes()),
+            0x50 | 0x9F12 => std::str::from_utf8(value.bytes()).ok().map(str::to_owned),
+            _ => None,
+        };
+        fields.push(match known {
+            Some(known) => Field::new(label, format!("{}, {known}", value.hex())),
+            None => Field::new(label, value.hex()),
+        });
     }
     fields
 }
@@ -436,7 +651,7 @@ mod tests {
         let lines = ["00A4040007A000000087100200", "6F0B 8402A000 A505 500358595A 9000"];
         let decoded = session(&Layer::Apdu, &lines);
         assert_eq!(decoded[0].name, "SELECT a0000000871002, USIM");
-        assert_eq!(flat(&decoded[1]), "9000 done; 6f/84=a000; 6f/a5/50=58595a");
+        assert_eq!(flat(&decoded[1]), "9000 done; 6f/84 DF name=a000; 6f/a5/50 application label=58595a, XYZ");
     }
 
     proptest! {

@@ -10,6 +10,8 @@
 //! | [`event`] | [`Event`], every other line |
 //! | [`extra`] | [`Extra`], the fields nobody here knows |
 //! | [`mod@write`] | [`TapeWriter`], which survives a kill; [`SharedTape`] for several links onto one tape |
+//! | [`field`] | [`FieldTape`]: the frames of a field as they are |
+//! | [`frames`] | [`FrameTape`]: the frames of a lock's reader, without searches in vain, and with secrets masked |
 //! | [`mask`] | [`Masker`]: which bytes are secrets |
 //! | [`read`] | [`TapeReader`], streaming and bounded |
 //! | [`decode`] | [`Decoder`]: what an event means |
@@ -35,19 +37,31 @@
 //! ```
 
 pub mod decode;
+pub mod diff;
 pub mod event;
+pub mod export;
 pub mod extra;
+pub mod field;
+pub mod frames;
 pub mod header;
+pub mod import;
 pub mod mask;
 pub mod read;
+pub mod redact;
+pub mod rf;
 pub mod show;
+pub mod volatile;
 pub mod write;
 
 pub use decode::{Decoded, Decoder};
 pub use event::{Crc, Direction, Event, Layer, Mask};
 pub use extra::Extra;
+pub use field::FieldTape;
+pub use frames::FrameTape;
 pub use header::{Header, TapeMode};
+pub use import::{Format, Import};
 pub use mask::{MaskPolicy, Masker};
-pub use read::{Cut, ReadError, TapeReader};
+pub use read::{Cut, Events, ReadError, TapeReader};
+pub use rf::Assembler;
 pub use show::{Filter, Style};
 pub use write::{CreateError, SharedTape, TapeWriter};

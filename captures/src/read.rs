@@ -12,9 +12,9 @@ pub const MAX_LINE: usize = 1 << 20;
 /// What is wrong with a tape, and where.
 #[derive(Debug)]
 pub struct ReadError {
-    /// Which line, from 1.
+    /// Which line, from 1; 0 in a file that has no lines.
     pub line: u64,
-    /// Which byte of the line, from 1.
+    /// Which byte of the line, from 1; 0 in a file that has no lines.
     pub column: u64,
     /// Which byte of the file, from 0.
     pub offset: u64,
@@ -36,6 +36,13 @@ pub enum Problem {
     Header(String),
     /// It is not an event: what was expected and found.
     Event(String),
+    /// Another program's file is not as it should be.
+    Foreign {
+        /// What stands there.
+        found: String,
+        /// What should.
+        expected: String,
+    },
 }
 
 impl fmt::Display for ReadError {
@@ -46,7 +53,10 @@ impl fmt::Display for ReadError {
             offset,
             problem,
         } = self;
-        write!(f, "line {line}, column {column} (byte {offset}): ")?;
+        match line {
+            0 => write!(f, "byte {offset}: ")?,
+            _ => write!(f, "line {line}, column {column} (byte {offset}): ")?,
+        }
         match problem {
             Problem::Io(error) => write!(f, "cannot read on: {error}"),
             Problem::Empty => f.write_str("the file is empty; expected the header of a tape, {\"tape\":1,...}"),
@@ -57,6 +67,7 @@ impl fmt::Display for ReadError {
             Problem::Event(what) => {
                 write!(f, "{what}; expected one event, {{\"t\":NANOSECONDS,\"layer\":NAME,...}}")
             }
+            Problem::Foreign { found, expected } => write!(f, "{found}; expected {expected}"),
         }
     }
 }
@@ -86,6 +97,32 @@ impl fmt::Display for Cut {
             "the tape was cut off in line {}, of which {} bytes are there",
             self.line, self.bytes
         )
+    }
+}
+
+/// Events one after another, wherever they come from: a tape, or another program's file.
+pub trait Events {
+    /// What the file says of itself.
+    fn header(&self) -> &Header;
+    /// The next event; `None` at the end, and after an error.
+    fn next_event(&mut self) -> Option<Result<Event, ReadError>>;
+    /// Where the file was cut off, known once the events have ended.
+    fn cut(&self) -> Option<Cut> {
+        None
+    }
+}
+
+impl<R: BufRead> Events for TapeReader<R> {
+    fn header(&self) -> &Header {
+        &self.header
+    }
+
+    fn next_event(&mut self) -> Option<Result<Event, ReadError>> {
+        self.next()
+    }
+
+    fn cut(&self) -> Option<Cut> {
+        self.cut
     }
 }
 
@@ -157,7 +194,7 @@ impl<R: BufRead> TapeReader<R> {
         self.line
     }
 
-    fn next_event(&mut self) -> Result<Option<Event>, ReadError> {
+    fn read_event(&mut self) -> Result<Option<Event>, ReadError> {
         while let Some(ending) = self.read_line()? {
             let text = self.text();
             if text.iter().all(u8::is_ascii_whitespace) {
@@ -248,7 +285,7 @@ impl<R: BufRead> Iterator for TapeReader<R> {
         if self.finished {
             return None;
         }
-        let event = self.next_event().transpose();
+        let event = self.read_event().transpose();
         self.finished |= !matches!(event, Some(Ok(_)));
         event
     }

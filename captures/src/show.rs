@@ -1,10 +1,12 @@
 //! A tape as text for people, or as JSON for programs.
 
 mod drawing;
+mod lines;
 mod style;
+mod timing;
 
 use std::borrow::Cow;
-use std::io::{self, BufRead, Write};
+use std::io::{self, Write};
 
 use serde::Serialize;
 use serde::ser::SerializeMap;
@@ -13,10 +15,13 @@ use serde_json::value::RawValue;
 use crate::decode::{Decoded, Decoder, Field};
 use crate::event::{Direction, Event, Layer, Mask};
 use crate::extra::Extra;
-use crate::read::{Cut, ReadError, TapeReader};
+use crate::header::Header;
+use crate::read::{Cut, Events, ReadError};
 use drawing::Drawing;
 use style::Role;
+pub use lines::plain;
 pub use style::Style;
+use timing::Timing;
 
 /// Which events are shown. Those that are not are still followed, because later ones are understood by them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,13 +111,15 @@ fn milliseconds(nanoseconds: i128) -> f64 {
 ///
 /// # Errors
 /// [`ShowError`]; what was understood before is in the output.
-pub fn text<R: BufRead, W: Write>(mut tape: TapeReader<R>, filter: &Filter, style: Style, out: &mut W) -> Result<Option<Cut>, ShowError> {
-    head(&tape, style, out)?;
+pub fn text<E: Events, W: Write>(mut tape: E, filter: &Filter, style: Style, out: &mut W) -> Result<Option<Cut>, ShowError> {
+    head(tape.header(), style, out)?;
+    let untimed = timing::is_untimed(tape.header());
     let mut decoder = Decoder::new();
     let mut counter = Counter::default();
     let mut drawing = Drawing::default();
+    let mut timing = Timing::default();
     let mut outcome = Ok(());
-    for event in tape.by_ref() {
+    while let Some(event) = tape.next_event() {
         let event = match event {
             Ok(event) => event,
             Err(error) => {
@@ -126,6 +133,7 @@ pub fn text<R: BufRead, W: Write>(mut tape: TapeReader<R>, filter: &Filter, styl
         }
         if counter.begins(&event) {
             drawing.finish(style, out)?;
+            timing.finish(untimed, style, out)?;
             let title = match event.tap {
                 Some(tap) => format!("tap {tap}"),
                 None => "outside any tap".to_owned(),
@@ -133,10 +141,12 @@ pub fn text<R: BufRead, W: Write>(mut tape: TapeReader<R>, filter: &Filter, styl
             writeln!(out, "\n{}", style.paint(Role::Heading, &title))?;
         }
         let line = counter.line(&event, &decoded);
-        write_line(&line, style, out)?;
+        write_line(&line, untimed, style, out)?;
         drawing.add(&event, &decoded);
+        timing.add(&event, &decoded);
     }
     drawing.finish(style, out)?;
+    timing.finish(untimed, style, out)?;
     if let Some(cut) = tape.cut() {
         writeln!(out, "\n{}", style.paint(Role::Bad, &cut.to_string()))?;
     }
@@ -144,8 +154,7 @@ pub fn text<R: BufRead, W: Write>(mut tape: TapeReader<R>, filter: &Filter, styl
     Ok(tape.cut())
 }
 
-fn head<R: BufRead, W: Write>(tape: &TapeReader<R>, style: Style, out: &mut W) -> io::Result<()> {
-    let header = tape.header();
+fn head<W: Write>(header: &Header, style: Style, out: &mut W) -> io::Result<()> {
     let mode = header.mode.as_ref().map(|mode| mode.as_str().to_owned());
     let atr = header.atr.as_ref().map(hex::encode);
     let known = [
@@ -181,14 +190,17 @@ const BYTES_A_LINE: usize = 32;
 /// So many bytes of data are shown at most; all of them are in the JSON form.
 const MAX_BYTES: usize = 512;
 
-fn write_line<W: Write>(line: &Line<'_>, style: Style, out: &mut W) -> io::Result<()> {
+fn write_line<W: Write>(line: &Line<'_>, untimed: bool, style: Style, out: &mut W) -> io::Result<()> {
     let event = line.event;
     let number = match (line.number, event.dir) {
         (Some(number), Some(Direction::Out) | None) => number.to_string(),
         _ => String::new(),
     };
     let gap = line.gap.map_or(String::new(), |gap| format!("{:+.3}", milliseconds(gap)));
-    let time = format!("{number:>4} {:>10.3} {gap:>9}", milliseconds(line.since_start));
+    let time = match untimed {
+        true => format!("{number:>4} {:20}", ""),
+        false => format!("{number:>4} {:>10.3} {gap:>9}", milliseconds(line.since_start)),
+    };
     let layer = clean(event.layer.as_str());
     let arrow = match event.dir {
         Some(Direction::Out) => "-->",
@@ -221,7 +233,7 @@ fn write_line<W: Write>(line: &Line<'_>, style: Style, out: &mut W) -> io::Resul
     }
     let fields = &line.decoded.fields;
     let width = fields.iter().map(|field| clean(&field.name).chars().count()).max();
-    let width = width.unwrap_or(0).min(16);
+    let width = width.unwrap_or(0).min(28);
     // A field that is the whole of the data says nothing new.
     for field in fields.iter().filter(|field| !(field.name == "data" && fields.len() == 1)) {
         let name = clean(&field.name);
@@ -249,7 +261,7 @@ fn digits(data: &[u8], masks: &[Mask]) -> Vec<String> {
 /// Text from a tape as it may be written to a terminal: what would move the cursor, or the reader's eye, is escaped.
 fn clean(text: &str) -> Cow<'_, str> {
     let harmful = |c: char| c.is_control() || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
-    if !text.contains(harmful) {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || !text.contains(harmful) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 8);
@@ -266,7 +278,7 @@ fn clean(text: &str) -> Cow<'_, str> {
 ///
 /// # Errors
 /// [`ShowError`]; what was understood before is in the output.
-pub fn json<R: BufRead, W: Write>(mut tape: TapeReader<R>, filter: &Filter, out: &mut W) -> Result<Option<Cut>, ShowError> {
+pub fn json<E: Events, W: Write>(mut tape: E, filter: &Filter, out: &mut W) -> Result<Option<Cut>, ShowError> {
     let mut header = Vec::new();
     tape.header().encode_into(&mut header);
     let header = header.trim_ascii_end().strip_prefix(b"{\"tape\":1");
@@ -275,16 +287,22 @@ pub fn json<R: BufRead, W: Write>(mut tape: TapeReader<R>, filter: &Filter, out:
     out.write_all(b"\n")?;
     let mut decoder = Decoder::new();
     let mut counter = Counter::default();
+    let mut timing = Timing::default();
+    let untimed = timing::is_untimed(tape.header());
     let mut shown = 0u64;
-    for event in tape.by_ref() {
+    while let Some(event) = tape.next_event() {
         let event = event?;
         let decoded = decoder.decode(&event);
         if filter.shows(&event) {
-            counter.begins(&event);
+            if counter.begins(&event) {
+                timing.finish_json(untimed, out)?;
+            }
             object(&JsonLine::new(&counter.line(&event, &decoded)), out)?;
+            timing.add(&event, &decoded);
             shown += 1;
         }
     }
+    timing.finish_json(untimed, out)?;
     let cut = tape.cut();
     let end = JsonEnd {
         event: "end",
@@ -330,6 +348,8 @@ struct JsonLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     sw: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    wtx_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     meaning: Option<Cow<'static, str>>,
     fields: &'a [Field],
     data: Option<String>,
@@ -361,6 +381,7 @@ impl<'a> JsonLine<'a> {
             dir: event.dir.map(Direction::as_str),
             name: &decoded.name,
             sw: decoded.sw.map(|sw| format!("{:04x}", sw.0)),
+            wtx_ms: decoded.wtx.map(|granted| granted as f64 / 1e6),
             meaning: decoded.sw.map(|sw| sw.meaning()),
             fields: &decoded.fields,
             data: event.data.as_ref().map(hex::encode),
@@ -399,6 +420,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::read::TapeReader;
 
     fn shown(lines: &str, filter: &Filter) -> (String, String) {
         let tape = format!("{{\"tape\":1,\"reader\":\"a\\u001b[2Jb\"}}\n{lines}");

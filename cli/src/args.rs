@@ -64,12 +64,22 @@ pub enum Command {
     /// List the readers that can be seen
     #[command(after_help = "Examples:\n  tapdoor readers\n  tapdoor readers --json")]
     Readers,
-    /// Decode a tape
+    /// Say what stands in the way of a tap on this machine, with the cure
+    Doctor(DoctorArgs),
+    /// Say what a card or phone is
+    Probe(ProbeArgs),
+    /// Decode a tape, or another program's trace or log
     Show(ShowArgs),
     /// Recompute a recorded tap's cryptography, and have today's lock judge it
     Verify(VerifyArgs),
     /// Play one side of a tape against a live other side
     Replay(ReplayArgs),
+    /// Turn a tape, trace or log into another format
+    Convert(ConvertArgs),
+    /// Compare two sessions by what they mean
+    Diff(DiffArgs),
+    /// Take secrets and identities out of a tape
+    Redact(RedactArgs),
     /// Measure
     Bench(BenchArgs),
     /// Print completions for a shell
@@ -107,7 +117,8 @@ pub struct InitArgs {
 /// Where the card is.
 #[derive(Args, Debug)]
 pub struct ReaderArgs {
-    /// pcsc:FRAGMENT, vpcd-listen:HOST:PORT, sim:[SWITCH,..] or tape:FILE
+    /// pcsc:FRAGMENT, acr122u-raw:FRAGMENT, pn532:PATH, libnfc:CONNSTRING, udp:HOST:PORT, vpcd-listen:HOST:PORT,
+    /// sim:[SWITCH,..] or tape:FILE
     #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
     pub reader: ReaderSpec,
 }
@@ -142,7 +153,7 @@ pub struct LockArgs {
     /// What the exit status asks for
     #[arg(long, value_enum, default_value_t = Expect::Open)]
     pub expect: Expect,
-    /// Try only these methods, in this order (instead of lock.toml's): challenge-response, aka, usim
+    /// Try only these methods, in this order (instead of lock.toml's): challenge-response, aka, aliro, usim
     #[arg(long, value_name = "METHOD", value_delimiter = ',')]
     pub method: Vec<String>,
     /// The application management server, instead of lock.toml's: asked when a phone lacks its application
@@ -164,7 +175,7 @@ pub struct LockArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963\n  tapdoor phone --config site/phone.toml --serve tcp-listen:127.0.0.1:35970\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --lab wrong-key\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --server https://127.0.0.1:8443\n\nLaboratory switches: missing[=challenge-response|aka|identity|AID], wrong-key, slow=MILLISECONDS,\nsilent[=N] (from the Nth APDU of a tap on), tear[=N] (gone at the Nth APDU), answer=HEX."
+    after_help = "Examples:\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963\n  tapdoor phone --config site/phone.toml --serve tcp-listen:127.0.0.1:35970\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --lab wrong-key\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --server https://127.0.0.1:8443\n\nLaboratory switches: missing[=challenge-response|aka|aliro|identity|AID], wrong-key, slow=MILLISECONDS,\nsilent[=N] (from the Nth APDU of a tap on), tear[=N] (gone at the Nth APDU), answer=HEX."
 )]
 pub struct PhoneArgs {
     /// phone.toml
@@ -234,7 +245,8 @@ pub struct RunArgs {
     /// Scripts (.door), or suite:NAME
     #[arg(required_unless_present = "list", value_name = "SCRIPT")]
     pub scripts: Vec<String>,
-    /// pcsc:FRAGMENT, vpcd-listen:HOST:PORT, sim:[SWITCH,..] or tape:FILE
+    /// pcsc:FRAGMENT, acr122u-raw:FRAGMENT, pn532:PATH, libnfc:CONNSTRING, udp:HOST:PORT, vpcd-listen:HOST:PORT,
+    /// sim:[SWITCH,..] or tape:FILE
     #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
     pub reader: Option<ReaderSpec>,
     /// lock.toml, whose keys `auth` uses
@@ -274,7 +286,8 @@ pub struct RunArgs {
     after_help = "Examples:\n  tapdoor shell --reader pcsc:ACR122U\n  tapdoor shell --reader sim: --config site/lock.toml\n  printf 'select aka\\nexpect sw 9000\\n' | tapdoor shell --reader sim:\n\nInside, `help` lists the commands. Lines that were typed are kept in $XDG_STATE_HOME/tapdoor/history (~/.local/state).\nIn a pipe there is no prompt, and the exit status is that of the first line that failed."
 )]
 pub struct ShellArgs {
-    /// pcsc:FRAGMENT, vpcd-listen:HOST:PORT, sim:[SWITCH,..] or tape:FILE
+    /// pcsc:FRAGMENT, acr122u-raw:FRAGMENT, pn532:PATH, libnfc:CONNSTRING, udp:HOST:PORT, vpcd-listen:HOST:PORT,
+    /// sim:[SWITCH,..] or tape:FILE
     #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
     pub reader: Option<ReaderSpec>,
     /// lock.toml, whose keys `auth` uses
@@ -313,11 +326,48 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tapdoor show today.tape\n  tapdoor show today.tape --tap 3 --layer apdu\n  tapdoor show today.tape --json"
+    after_help = "Examples:\n  tapdoor doctor\n  sudo tapdoor doctor\n  tapdoor doctor --record mine.json\n  tapdoor doctor --recorded theirs.json\n\nNothing is changed by looking. As root it sees which other programs use a reader. The exit status is 1 if something stands in the way of\na tap, and 0 if there are warnings only."
+)]
+pub struct DoctorArgs {
+    /// Keep what was looked at, to mail it; the file must not be there yet
+    #[arg(long, value_name = "FILE", conflicts_with = "recorded")]
+    pub record: Option<PathBuf>,
+    /// Look at a machine that was recorded instead of this one
+    #[arg(long, value_name = "FILE")]
+    pub recorded: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor probe --reader pcsc:ACR122U\n  tapdoor probe --reader pcsc:ACR122U --record phone.tape\n  tapdoor probe --reader tape:phone.tape\n  tapdoor probe --reader sim:\n\nAsks the reader for UID and ATS, and the card by SELECT for the applications that are known; nothing on the card is changed."
+)]
+pub struct ProbeArgs {
+    #[command(flatten)]
+    pub reader: ReaderArgs,
+    /// How long to wait for a card, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub wait: u64,
+    /// Record a tape; the file must not be there yet
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Print a UID that is always the same, and what applications say of themselves; put secrets on the tape
+    #[arg(long)]
+    pub show_secrets: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor show today.tape\n  tapdoor show today.tape --tap 3 --layer apdu\n  tapdoor show sniff.pcapng --plain | grep SELECT\n  tapdoor show gp.log --json\n\nReads tapes, and the traces and logs of other programs: see tapdoor convert --help."
 )]
 pub struct ShowArgs {
-    /// The tape; - is standard input
+    /// The tape, trace or log; - is standard input
     pub file: PathBuf,
+    /// One line an event, without colour and fields: the quick form
+    #[arg(long)]
+    pub plain: bool,
+    /// The file's format, if its content does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub from: Option<String>,
     /// This tap only
     #[arg(long, value_name = "N")]
     pub tap: Option<u64>,
@@ -358,6 +408,25 @@ pub enum Side {
 
 #[derive(Args, Debug)]
 #[command(
+    after_help = "Examples:\n  tapdoor convert today.tape today.pcapng\n  tapdoor convert sniff.trace sniff.tape\n  tapdoor convert gp.log - --to dump\n  tapdoor convert usim.tape usim.pcapng --to gsmtap\n\nReads: tape, json, pcapng and pcap (link type 264, GSMTAP), pm3-trace, pm3-text, apdu4j (GlobalPlatformPro), dump,\npcscd, opensc, opensc-tool, libnfc, nfcpy, nci (Android), nfc-laboratory, arrows (Home Key, Aliro), scriptor.\nWrites: tape, json, csv, pcapng, gsmtap, dump, pm3-trace, scriptor, door. Each loss is said on stderr."
+)]
+pub struct ConvertArgs {
+    /// The file to read; - is standard input
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// The file to write, which is replaced if it is there; - is standard output
+    #[arg(value_name = "OUT")]
+    pub output: PathBuf,
+    /// The format of IN, if its content does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub from: Option<String>,
+    /// The format of OUT, if its name does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub to: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(
     after_help = "Examples:\n  tapdoor replay today.tape --as card --config site/lock.toml             today's lock in this process\n  tapdoor replay today.tape --as card --config site/lock.toml --serve vpcd:127.0.0.1:35963\n  tapdoor replay today.tape --as card --strict --serve tcp-listen:127.0.0.1:0\n  tapdoor replay today.tape --as lock --reader pcsc: --config site/lock.toml\n  tapdoor replay today.tape --as lock --reader pcsc:\n\nWith --config the answers (as card) and the challenges (as lock) are made anew: same decisions, not same bytes.\nExit status: 0 as recorded, 1 differences, 3 reader or card failed, 4 the tape is not understood."
 )]
 pub struct ReplayArgs {
@@ -389,6 +458,45 @@ pub struct ReplayArgs {
     pub wait: u64,
 }
 
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor diff yesterday.tape today.tape\n  tapdoor diff good.tape sniff.pcapng --json\n\nChallenges, cryptograms, ephemeral keys and random UIDs are compared by their length only. Times are shown and are no\ndifference. The exit status is 0 when nothing differs, 1 when something does."
+)]
+pub struct DiffArgs {
+    /// The first session: a tape, or another program's trace or log
+    pub a: PathBuf,
+    /// The second one
+    pub b: PathBuf,
+    /// The format of A, if its content does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub from_a: Option<String>,
+    /// The format of B, if its content does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub from_b: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor redact today.tape to-mail.tape\n  tapdoor redact a.tape a2.tape --secret 'our house' && tapdoor redact b.tape b2.tape --secret 'our house'\n\nKeys, PINs, ICCID, IMSI, IMEI, MSISDN, UIDs, challenges and cryptograms are replaced, each by the same other value\nwherever it stands. What is replaced by what is another secret in every run, unless --secret is given."
+)]
+pub struct RedactArgs {
+    /// The file to read; - is standard input
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// The file to write, which is replaced if it is there; - is standard output
+    #[arg(value_name = "OUT")]
+    pub output: PathBuf,
+    /// The format of IN, if its content does not tell it
+    #[arg(long, value_name = "FORMAT")]
+    pub from: Option<String>,
+    /// The format of OUT: tape (default), or one that its name tells
+    #[arg(long, value_name = "FORMAT")]
+    pub to: Option<String>,
+    /// Replace by the same values in several runs: keep this text to yourself
+    #[arg(long, value_name = "TEXT")]
+    pub secret: Option<String>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BenchName {
     /// CPU and wall time of a whole tap, each method
@@ -401,13 +509,19 @@ pub enum BenchName {
     Verify,
     /// Steps of a script per second
     Script,
+    /// How long a tap is on the air, by simulated time, and its bytes each way
+    Radio,
+    /// The fault table: every fault at every frame of a tap, and what came of it
+    Faults,
     /// A tap with a download and where its time goes; then many phones and locks at once
     Download,
+    /// A million frames of pcapng decoded, beside tshark
+    Decode,
 }
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tapdoor bench\n  tapdoor bench find --json\n  tapdoor bench link --reader pcsc:ACR122U\n  tapdoor bench download --phones 20 --rounds 1"
+    after_help = "Examples:\n  tapdoor bench\n  tapdoor bench find --json\n  tapdoor bench link --reader pcsc:ACR122U\n  tapdoor bench radio --tapes frames/\n  tapdoor bench faults --json\n  tapdoor bench download --phones 20 --rounds 1"
 )]
 pub struct BenchArgs {
     /// What to measure; without it everything that needs no reader
@@ -416,6 +530,9 @@ pub struct BenchArgs {
     /// The reader of `bench link`
     #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
     pub reader: Option<ReaderSpec>,
+    /// The folder of `bench radio`, for the frames of each tap as METHOD-RATE.tape
+    #[arg(long, value_name = "DIR")]
+    pub tapes: Option<PathBuf>,
     /// How many of each (taps, APDUs)
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub count: u32,

@@ -144,12 +144,9 @@ pub unsafe extern "C" fn IFDHCreateChannelByName(lun: Dword, device: *const c_ch
     let Ok(device) = unsafe { CStr::from_ptr(device) }.to_str() else {
         return IFD_COMMUNICATION_ERROR;
     };
-    guarded(|| match Reader::open(&socket_of(device)) {
-        Ok(reader) => {
-            open().insert(lun, Arc::new(reader));
-            IFD_SUCCESS
-        }
-        Err(_) => IFD_NO_SUCH_DEVICE,
+    guarded(|| {
+        open().insert(lun, Arc::new(Reader::new(socket_of(device))));
+        IFD_SUCCESS
     })
 }
 
@@ -344,7 +341,11 @@ pub extern "C" fn IFDHICCPresence(lun: Dword) -> ResponseCode {
 /// pcscd's thread for events calls this in place of sleeping between two looks at the reader.
 extern "C" fn wait_for_event(lun: Dword, milliseconds: c_int) -> ResponseCode {
     let time = Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0));
-    with(lun, |reader| reader.wait(time).map_or_else(code, |()| IFD_SUCCESS))
+    // Never an error: pcscd would end the thread, and not see the reader come back.
+    with(lun, |reader| {
+        reader.wait(time);
+        IFD_SUCCESS
+    })
 }
 
 /// Ends [`wait_for_event`].

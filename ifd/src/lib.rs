@@ -16,8 +16,8 @@
 //! ```
 //!
 //! The device is the path of the socket. pcscd wants the part before the first colon to be a file that exists, so that the form with
-//! `/dev/null:` works before there is a socket. The socket must be there when pcscd opens the reader; a reader that came later, or came
-//! back, is found by `pcscd --hotplug`.
+//! `/dev/null:` works before there is a socket. The reader may come after pcscd, go, and come back: pcscd (without libudev's help, which
+//! only USB devices get) lists it all the time, as empty before it first comes, and as failing after it went.
 
 // Nothing of the crate can be imported by other crates; what pcscd calls is found by name.
 #![cfg(unix)]

@@ -4,7 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::wire::{self, HEADER};
@@ -27,10 +28,18 @@ pub(crate) enum Failure {
     Refused,
 }
 
-/// One reader.
+/// How long a wait lasts while there is no reader to wait at: that often a new one is looked for.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// One reader. Its socket is looked for again and again: it may come after pcscd does, and come back after it went.
 pub(crate) struct Reader {
+    path: PathBuf,
     commands: Mutex<Option<UnixStream>>,
-    events: UnixStream,
+    events: Mutex<Option<Arc<UnixStream>>>,
+    // Whether there has been a reader at all. One that never was has no card; one that went is an error.
+    was_there: AtomicBool,
+    // No more waiting: pcscd closes the reader.
+    closed: AtomicBool,
     // What the polling thread was told last.
     known: Mutex<bool>,
     atr: Mutex<Vec<u8>>,
@@ -46,42 +55,57 @@ pub(crate) fn socket_of(device: &str) -> PathBuf {
 }
 
 impl Reader {
-    /// Connects twice: for commands, and for events.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let commands = UnixStream::connect(path)?;
-        let events = UnixStream::connect(path)?;
-        for stream in [&commands, &events] {
-            stream.set_write_timeout(Some(GRACE))?;
-        }
-        commands.set_read_timeout(Some(ANSWER))?;
-        Ok(Self {
-            commands: Mutex::new(Some(commands)),
-            events,
+    /// The reader whose socket is, or will be, at `path`.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            commands: Mutex::new(None),
+            events: Mutex::new(None),
+            was_there: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             known: Mutex::new(false),
             atr: Mutex::new(Vec::new()),
-        })
+        }
+    }
+
+    fn connect(&self) -> Result<UnixStream, Failure> {
+        let stream = UnixStream::connect(&self.path).map_err(|_| Failure::Unplugged)?;
+        stream.set_write_timeout(Some(GRACE)).map_err(|_| Failure::Unplugged)?;
+        self.was_there.store(true, Ordering::SeqCst);
+        Ok(stream)
     }
 
     fn command(&self, kind: u8, body: &[u8]) -> Result<Vec<u8>, Failure> {
         let mut slot = lock(&self.commands);
-        let Some(stream) = slot.as_ref() else {
-            return Err(Failure::Unplugged);
+        let stream = match slot.take() {
+            Some(stream) => stream,
+            None => self.connect()?,
         };
-        exchange(stream, kind, body, ANSWER).map_err(|trouble| match trouble {
-            Trouble::Said(failure) => failure,
-            Trouble::Broken(e) => {
-                // An answer that came later would be taken for the next command's.
-                if let Some(stream) = slot.take() {
-                    let _ = stream.shutdown(Shutdown::Both);
-                }
-                if is_timeout(&e) { Failure::Timeout } else { Failure::Unplugged }
+        let result = exchange(&stream, kind, body, ANSWER);
+        match result {
+            Ok(answer) => {
+                *slot = Some(stream);
+                Ok(answer)
             }
-        })
+            Err(Trouble::Said(failure)) => {
+                *slot = Some(stream);
+                Err(failure)
+            }
+            Err(Trouble::Broken(e)) => {
+                // An answer that came later would be taken for the next command's.
+                let _ = stream.shutdown(Shutdown::Both);
+                Err(if is_timeout(&e) { Failure::Timeout } else { Failure::Unplugged })
+            }
+        }
     }
 
     /// Whether a card is in the field.
     pub(crate) fn presence(&self) -> Result<bool, Failure> {
-        let present = self.command(wire::PRESENCE, &[])?.first().is_some_and(|&b| b != 0);
+        let present = match self.command(wire::PRESENCE, &[]) {
+            Ok(answer) => answer.first().is_some_and(|&b| b != 0),
+            Err(Failure::Unplugged) if !self.was_there.load(Ordering::SeqCst) => false,
+            Err(failure) => return Err(failure),
+        };
         *lock(&self.known) = present;
         Ok(present)
     }
@@ -110,20 +134,39 @@ impl Reader {
     }
 
     /// Blocks until the presence is another than was told last, or until `time` is over.
-    pub(crate) fn wait(&self, time: Duration) -> Result<(), Failure> {
+    pub(crate) fn wait(&self, time: Duration) {
+        let stream = {
+            let mut events = lock(&self.events);
+            match &*events {
+                Some(stream) => Some(Arc::clone(stream)),
+                None => self.connect().ok().map(|stream| Arc::clone(events.insert(Arc::new(stream)))),
+            }
+        };
+        let Some(stream) = stream else {
+            let end = Instant::now() + time.min(LOOK);
+            while !self.closed.load(Ordering::SeqCst) && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            return;
+        };
+        if self.closed.load(Ordering::SeqCst) {
+            return;
+        }
         let known = *lock(&self.known);
         let milliseconds = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
-        let most = time.saturating_add(GRACE);
-        match exchange(&self.events, wire::WAIT, &wire::wait(known, milliseconds), most) {
-            Ok(_) => Ok(()),
-            Err(Trouble::Said(failure)) => Err(failure),
-            Err(Trouble::Broken(_)) => Err(Failure::Unplugged),
+        let result = exchange(&stream, wire::WAIT, &wire::wait(known, milliseconds), time.saturating_add(GRACE));
+        if matches!(result, Err(Trouble::Broken(_))) {
+            let _ = stream.shutdown(Shutdown::Both);
+            *lock(&self.events) = None;
         }
     }
 
     /// Ends a [`Reader::wait`] in another thread, and all that would follow.
     pub(crate) fn stop_waiting(&self) {
-        let _ = self.events.shutdown(Shutdown::Both);
+        self.closed.store(true, Ordering::SeqCst);
+        if let Some(stream) = &*lock(&self.events) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
     }
 }
 
@@ -190,14 +233,14 @@ mod tests {
 
     use super::*;
 
-    /// A reader that answers each request by the next of `answers` (raw bytes), and then hangs up.
+    /// A reader that answers each request by the next of `answers` (raw bytes), and then hangs up for good.
     fn against(name: &str, answers: Vec<Vec<u8>>) -> Reader {
         let path = std::env::temp_dir().join(format!("tapdoor-ifd-{}-{name}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).unwrap();
-        let reader = Reader::open(&path).unwrap();
+        let reader = Reader::new(path.clone());
+        *lock(&reader.commands) = Some(reader.connect().unwrap());
         let (mut commands, _) = listener.accept().unwrap();
-        let (events, _) = listener.accept().unwrap();
         let _ = std::fs::remove_file(&path);
         thread::spawn(move || {
             for answer in answers {
@@ -209,7 +252,6 @@ mod tests {
                 commands.read_exact(&mut vec![0; length]).unwrap();
                 commands.write_all(&answer).unwrap();
             }
-            drop(events);
         });
         reader
     }
@@ -251,7 +293,26 @@ mod tests {
         // The reader has hung up.
         assert_eq!(reader.presence(), Err(Failure::Unplugged));
         assert_eq!(reader.presence(), Err(Failure::Unplugged));
-        assert_eq!(reader.wait(Duration::from_secs(5)), Err(Failure::Unplugged));
+    }
+
+    #[test]
+    fn a_reader_that_never_was_has_no_card_and_comes_later() {
+        let path = std::env::temp_dir().join(format!("tapdoor-ifd-{}-later", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let reader = Reader::new(path.clone());
+        assert_eq!(reader.presence(), Ok(false));
+        assert_eq!(reader.power(wire::POWER_UP), Err(Failure::Unplugged));
+        let listener = UnixListener::bind(&path).unwrap();
+        let serving = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_exact(&mut [0; HEADER]).unwrap();
+            stream.write_all(&message(wire::OK, &[1])).unwrap();
+        });
+        assert_eq!(reader.presence(), Ok(true));
+        serving.join().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        // Now it has been there, and is gone.
+        assert_eq!(reader.presence(), Err(Failure::Unplugged));
     }
 
     #[test]
@@ -275,13 +336,17 @@ mod tests {
         let path = std::env::temp_dir().join(format!("tapdoor-ifd-{}-wait", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).unwrap();
-        let reader = Reader::open(&path).unwrap();
-        let _ends = (listener.accept().unwrap(), listener.accept().unwrap());
-        let _ = std::fs::remove_file(&path);
+        let reader = Reader::new(path.clone());
         thread::scope(|scope| {
             let waiting = scope.spawn(|| reader.wait(Duration::from_secs(60)));
+            let (mut stream, _) = listener.accept().unwrap();
+            // The question is there, so the other thread waits for its answer.
+            stream.read_exact(&mut [0; HEADER + 5]).unwrap();
             reader.stop_waiting();
-            assert_eq!(waiting.join().unwrap(), Err(Failure::Unplugged));
+            waiting.join().unwrap();
         });
+        let _ = std::fs::remove_file(&path);
+        // Closed readers are not waited at.
+        reader.wait(Duration::from_secs(60));
     }
 }

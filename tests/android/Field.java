@@ -2,10 +2,12 @@ import java.io.DataInputStream;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.net.Socket;
+import java.util.concurrent.ThreadLocalRandom;
 import jdk.net.ExtendedSocketOptions;
 
 /**
- * The bridge app in the field of a virtual reader: a card of vpcd, whose answers come from the app's service.
+ * The bridge app in the field of a virtual reader: a card of vpcd, whose answers come from the app's service. FF is for the reader, and is answered
+ * here as an ACR122U would.
  *
  *     java Field VPCD-PORT DESK-PORT APDUSERVICE-XML
  *
@@ -44,6 +46,7 @@ final class Field {
         DataInputStream in = new DataInputStream(socket.getInputStream());
         OutputStream out = socket.getOutputStream();
         boolean used = false;
+        byte[] uid = another();
         while (true) {
             // Else the two writes of Debian's vpcd cost 44 ms: the option holds for a moment only.
             socket.setOption(ExtendedSocketOptions.TCP_QUICKACK, true);
@@ -54,11 +57,16 @@ final class Field {
                 send(out, ATR);
             } else if (body.length == 1) {
                 nfc.fieldGone();
+                uid = another();
                 if (used) {
                     used = false;
                     count(nfc, taps);
                 }
             } else if (body.length > 1) {
+                if (body[0] == (byte) 0xFF) {
+                    send(out, reader(body, uid));
+                    continue;
+                }
                 used = true;
                 if (TRACE) {
                     System.out.println("{\"event\":\"apdu\",\"c\":\"" + Nfc.hex(body, 0, Math.min(body.length, 5)) + "\"}");
@@ -71,6 +79,23 @@ final class Field {
                 send(out, response);
             }
         }
+    }
+
+    /** A UID as Android phones have it: 08 and three random bytes, another one at every activation. */
+    private static byte[] another() {
+        byte[] uid = new byte[4];
+        ThreadLocalRandom.current().nextBytes(uid);
+        uid[0] = 0x08;
+        return uid;
+    }
+
+    /** What the reader answers itself: UID and ATS. The ATS is one that a phone might have. */
+    private static byte[] reader(byte[] command, byte[] uid) {
+        String hex = Nfc.hex(command, 0, command.length);
+        if (hex.equals("FFCA000000")) {
+            return Nfc.bytes(Nfc.hex(uid, 0, uid.length) + "9000");
+        }
+        return Nfc.bytes(hex.equals("FFCA010000") ? "05788070029000" : "6A81");
     }
 
     private static void count(Nfc nfc, int[] taps) {

@@ -114,12 +114,25 @@ class Lock(Child):
         self.address = self.event("ready")["listen"]
 
     def tap(self, device):
-        """The device is in the field until the lock has its verdict; the lock's event."""
-        device.stays, sockets = True, []
+        """The device is in the field until the lock has its verdict and takes the power away, which it does when all is said; the
+        lock's event."""
+        stray = [event for event in list(self.events.queue) if event and event.get("event") == "tap"]
+        if stray:
+            raise ConnectionError("a tap that was none: %s" % stray)
+        device.stays, sockets, off, power = True, [], threading.Event(), device.power
+
+        def watched(on):
+            power(on)
+            if not on:
+                off.set()
+        device.power = watched
         field = threading.Thread(target=self._present, args=(device, sockets), daemon=True)
         field.start()
         try:
-            return self.event("tap")
+            event = self.event("tap")
+            if not device.gone and not off.wait(PATIENCE):
+                raise ConnectionError("the lock leaves the card powered")
+            return event
         finally:
             for sock in sockets:
                 try:

@@ -42,7 +42,8 @@ class Device:
         self.kpersistent = {} if kpersistent is None else kpersistent
         self.script, self.bugs = script or {}, frozenset(bugs)
         self.seen, self.log, self.report = [], [], lambda event: None
-        self.touched = self.over = self.stays = False      # stays: until it is taken away, also when all is said
+        self.touched = self.over = self.gone = False      # gone: it left by itself
+        self.stays = False                                # until it is taken away, also when all is said
         self.chain, self.pending = None, b""
         self._end()
 
@@ -65,7 +66,11 @@ class Device:
     def apdu(self, raw):
         name = a.NAMES.get(raw[1]) if len(raw) > 1 and raw[0] != 0xFF else None
         answer = self.script.get("answer")
-        r = answer(name, raw, lambda: self._answer(raw)) if answer and name else self._answer(raw)
+        try:
+            r = answer(name, raw, lambda: self._answer(raw)) if answer and name else self._answer(raw)
+        except ConnectionError:
+            self.gone = True
+            raise
         if raw[:1] != b"\xff":
             self.log.append((raw, r))
             self.report({"event": "apdu", "c": raw.hex(), "r": r.hex()})

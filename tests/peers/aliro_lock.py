@@ -102,7 +102,8 @@ class Lock:
         try:
             asked = [v for tag, v in a.decode(dict(a.decode(plain))[0xBA]) if tag == 0x87]
             read = ar.results(reader.exchange(plain))
-            if read is not None and ([len(r) for r in read] == [int.from_bytes(v[2:], "big") for v in asked] or "any-exchange" in self.bugs):
+            whole = read is not None and [len(r) for r in read] == [int.from_bytes(v[2:], "big") for v in asked]
+            if whole or (read is not None and "any-exchange" in self.bugs):
                 return
         except ar.Wrong as e:
             raise ar.Wrong(str(e), None) from None

@@ -3,6 +3,8 @@
 Written from public descriptions of Aliro 1.0 alone, never from Tapdoor's code. Profiles as in aliro_ud.py, and besides read-only: a
 mailbox that may only be read; no-mailbox.
 """
+import random
+
 import aliro_crypto as a
 import aliro_reader as ar
 from aliro_cases import Failed, bad_points, bad_signatures, flip, must, refused, replaced, same, table
@@ -360,3 +362,32 @@ def _(c):
     same("AUTH1 after a miss", r.auth1()[0x5A], c.credential())
     r.status(0x0101)
     c.fast(c.reader(sub=b"\x66" * 16), r.kpersistent)
+
+
+# noise -----------------------------------------------------------------------------------------------------------------------------
+@case("UD_NEG_ONE_BIT_WRONG", bugs="any-signature")
+def _(c):
+    """One bit of AUTH0 or AUTH1 is wrong on its way: no such transaction comes to an end. Le and AUTH1's 41, which asks for the key
+    or its slot, are spared: they are free."""
+    dice = random.Random(1)
+    for _ in range(300):
+        which, at = dice.choice((a.AUTH0, a.AUTH1)), dice.random()
+        bit, sent = 1 << dice.randrange(8), []
+
+        def noisy(command, which=which, at=at, bit=bit, sent=sent):
+            if command[1] == which:
+                spots = [n for n in range(len(command) - 1) if which == a.AUTH0 or n != 7]
+                spot = spots[int(at * len(spots))]
+                command = command[:spot] + bytes([command[spot] ^ bit]) + command[spot + 1:]
+            sent.append(command)
+            return c.send(command)
+        r = c.reader()
+        r.transmit = noisy
+        try:
+            r.select()
+            r.auth0()
+            r.auth1()
+            r.status(0x0101)
+        except (ar.Status, ar.Wrong):
+            continue
+        raise Failed("it came to an end in spite of %s" % [s.hex() for s in sent])

@@ -72,6 +72,7 @@ pub(super) fn aka_answer(data: View<'_>) -> Vec<Field> {
 
 pub(super) fn identity(data: View<'_>) -> Vec<Field> {
     match data.bytes() {
+        _ if data.is_brief() => Vec::new(),
         [0x00, ..] if data.len() > 42 => {
             let mut fields = vec![Field::new("form", "concealed")];
             let ciphertext = data.len() - 42;
@@ -97,6 +98,9 @@ pub(super) fn identity(data: View<'_>) -> Vec<Field> {
 
 /// `90{clock}` and the phone's FCI.
 pub(super) fn begin(data: View<'_>) -> Vec<Field> {
+    if data.is_brief() {
+        return Vec::new();
+    }
     let Ok((first, rest)) = tlv::read(data.bytes()) else {
         return data.field("data");
     };
@@ -115,6 +119,9 @@ fn time(seconds: u32) -> String {
 
 /// An R-APDU inside NEXT or REQUEST.
 pub(super) fn answer_of_phone(data: View<'_>) -> Vec<Field> {
+    if data.is_brief() {
+        return Vec::new();
+    }
     let Some((_, &sw)) = data.bytes().split_last_chunk::<2>() else {
         return data.field("data");
     };
@@ -125,6 +132,9 @@ pub(super) fn answer_of_phone(data: View<'_>) -> Vec<Field> {
 }
 
 pub(super) fn chip_answer(data: View<'_>) -> Vec<Field> {
+    if data.is_brief() {
+        return Vec::new();
+    }
     let mut fields = Vec::new();
     for object in tlv::iter(data.bytes()) {
         let Ok(object) = object else {

@@ -71,17 +71,147 @@ pub(super) fn file(path: &[u8]) -> String {
     name.unwrap_or_default().to_owned()
 }
 
-/// A frame in the radio field, by its first bytes.
-pub(super) fn frame(bytes: &[u8]) -> String {
-    let name = match bytes {
-        [0x26] => "REQA",
-        [0x52] => "WUPA",
-        [0x93, 0x20] => "anticollision, level 1",
-        [0x95, 0x20] => "anticollision, level 2",
-        [0x97, 0x20] => "anticollision, level 3",
-        [0x93 | 0x95 | 0x97, 0x70, ..] => "SELECT of a UID",
-        [0x50, 0x00, ..] => "HLTA",
+/// A command to the PN532, or its answer (PN532 user manual 7).
+pub(super) fn pn532(bytes: &[u8]) -> String {
+    let (answer, code, rest) = match bytes {
+        [0xD4, code, rest @ ..] => (false, *code, rest),
+        [0xD5, code, rest @ ..] => (true, code.wrapping_sub(1), rest),
+        [0x7F, ..] => return "error frame".into(),
         _ => return format!("{} bytes", bytes.len()),
     };
-    name.to_owned()
+    let name = match code {
+        0x00 => "Diagnose",
+        0x02 => "GetFirmwareVersion",
+        0x04 => "GetGeneralStatus",
+        0x06 => "ReadRegister",
+        0x08 => "WriteRegister",
+        0x0C => "ReadGPIO",
+        0x0E => "WriteGPIO",
+        0x10 => "SetSerialBaudRate",
+        0x12 => "SetParameters",
+        0x14 => "SAMConfiguration",
+        0x16 => "PowerDown",
+        0x18 => "AlparCommandForTDA",
+        0x32 => "RFConfiguration",
+        0x40 => "InDataExchange",
+        0x42 => "InCommunicateThru",
+        0x44 => "InDeselect",
+        0x46 => "InJumpForPSL",
+        0x4A => "InListPassiveTarget",
+        0x4E => "InPSL",
+        0x50 => "InATR",
+        0x52 => "InRelease",
+        0x54 => "InSelect",
+        0x56 => "InJumpForDEP",
+        0x58 => "RFRegulationTest",
+        0x60 => "InAutoPoll",
+        0x86 => "TgGetData",
+        0x88 => "TgGetInitiatorCommand",
+        0x8A => "TgGetTargetStatus",
+        0x8C => "TgInitAsTarget",
+        0x8E => "TgSetData",
+        0x90 => "TgResponseToInitiator",
+        0x92 => "TgSetGeneralBytes",
+        0x94 => "TgSetMetaData",
+        _ => return format!("PN532 command {code:02x}"),
+    };
+    // The status byte stands first in the answers to what goes over the air.
+    match (answer, code, rest) {
+        (true, 0x40 | 0x42 | 0x86 | 0x88 | 0x8E | 0x90, [status, ..]) if status & 0x3F != 0 => {
+            format!("{name} answer, {}", pn532_error(status & 0x3F))
+        }
+        (true, 0x4A, [0, ..]) => format!("{name} answer, no target"),
+        (true, ..) => format!("{name} answer"),
+        (false, ..) => name.into(),
+    }
+}
+
+fn pn532_error(code: u8) -> String {
+    let name = match code {
+        0x01 => "time-out",
+        0x02 => "CRC error",
+        0x03 => "parity error",
+        0x04 => "wrong bit count",
+        0x05 => "framing error",
+        0x06 => "bit collision",
+        0x07 => "buffer too small",
+        0x09 => "RF buffer overflow",
+        0x0A => "field not switched on in time",
+        0x0B => "RF protocol error",
+        0x0D => "temperature",
+        0x0E => "internal buffer overflow",
+        0x10 => "invalid parameter",
+        0x13 => "wrong data format",
+        0x14 => "authentication error",
+        0x23 => "wrong UID check byte",
+        0x25 => "invalid device state",
+        0x26 => "operation not allowed",
+        0x27 => "command not acceptable",
+        0x29 => "target released by the initiator",
+        0x2A => "another card",
+        0x2B => "card gone",
+        0x2C => "NFCID3 mismatch",
+        0x2D => "over-current",
+        0x2E => "NAD missing",
+        _ => return format!("error {code:02x}"),
+    };
+    name.into()
+}
+
+/// A CCID message (USB CCID 1.1, 6).
+pub(super) fn ccid(bytes: &[u8]) -> String {
+    let name = match bytes.first() {
+        Some(0x62) => "IccPowerOn",
+        Some(0x63) => "IccPowerOff",
+        Some(0x65) => "GetSlotStatus",
+        Some(0x6B) => "Escape",
+        Some(0x6F) => "XfrBlock",
+        Some(0x80) => "DataBlock",
+        Some(0x81) => "SlotStatus",
+        Some(0x83) => "Escape answer",
+        _ => return format!("{} bytes", bytes.len()),
+    };
+    name.into()
+}
+
+/// An NCI packet (NFC Forum NCI 2.0).
+pub(super) fn nci(bytes: &[u8]) -> String {
+    let [first, second, ..] = bytes else {
+        return format!("{} bytes", bytes.len());
+    };
+    let kind = match first >> 5 {
+        0 => return format!("data on connection {}", first & 15),
+        1 => "CMD",
+        2 => "RSP",
+        3 => "NTF",
+        _ => return format!("{} bytes", bytes.len()),
+    };
+    let name = match (first & 15, second & 0x3F) {
+        (0, 0x00) => "CORE_RESET",
+        (0, 0x01) => "CORE_INIT",
+        (0, 0x02) => "CORE_SET_CONFIG",
+        (0, 0x03) => "CORE_GET_CONFIG",
+        (0, 0x04) => "CORE_CONN_CREATE",
+        (0, 0x05) => "CORE_CONN_CLOSE",
+        (0, 0x06) => "CORE_CONN_CREDITS",
+        (0, 0x07) => "CORE_GENERIC_ERROR",
+        (0, 0x08) => "CORE_INTERFACE_ERROR",
+        (0, 0x09) => "CORE_SET_POWER_SUB_STATE",
+        (1, 0x00) => "RF_DISCOVER_MAP",
+        (1, 0x01) => "RF_SET_LISTEN_MODE_ROUTING",
+        (1, 0x02) => "RF_GET_LISTEN_MODE_ROUTING",
+        (1, 0x03) => "RF_DISCOVER",
+        (1, 0x04) => "RF_DISCOVER_SELECT",
+        (1, 0x05) => "RF_INTF_ACTIVATED",
+        (1, 0x06) => "RF_DEACTIVATE",
+        (1, 0x07) => "RF_FIELD_INFO",
+        (1, 0x08) => "RF_T3T_POLLING",
+        (1, 0x09) => "RF_NFCEE_ACTION",
+        (1, 0x0A) => "RF_NFCEE_DISCOVERY_REQ",
+        (1, 0x0B) => "RF_PARAMETER_UPDATE",
+        (2, 0x00) => "NFCEE_DISCOVER",
+        (2, 0x01) => "NFCEE_MODE_SET",
+        (group, opcode) => return format!("NCI {group:x}/{opcode:02x}_{kind}"),
+    };
+    format!("{name}_{kind}")
 }

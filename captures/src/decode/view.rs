@@ -5,34 +5,39 @@ use std::ops::Range;
 use super::Field;
 use crate::event::Mask;
 
-/// Owned bytes, and for each whether it is masked.
+/// Owned bytes, and for each whether it is masked. Without a mask there are no marks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Held {
     bytes: Vec<u8>,
     hidden: Vec<bool>,
 }
 
-impl Held {
-    pub(super) fn new(bytes: &[u8], masks: &[Mask]) -> Self {
-        let mut hidden = vec![false; bytes.len()];
-        for mask in masks {
-            // A tape can say anything: what is outside is left alone.
-            let end = mask.offset.saturating_add(mask.length).min(bytes.len());
-            if let Some(part) = hidden.get_mut(mask.offset..end) {
-                part.fill(true);
-            }
+/// For each of `length` bytes whether it is masked; empty when none is.
+pub(super) fn marks(length: usize, masks: &[Mask]) -> Vec<bool> {
+    if masks.is_empty() {
+        return Vec::new();
+    }
+    let mut hidden = vec![false; length];
+    for mask in masks {
+        // A tape can say anything: what is outside is left alone.
+        let end = mask.offset.saturating_add(mask.length).min(length);
+        if let Some(part) = hidden.get_mut(mask.offset..end) {
+            part.fill(true);
         }
+    }
+    hidden
+}
+
+impl Held {
+    pub(super) const fn new() -> Self {
         Self {
-            bytes: bytes.to_vec(),
-            hidden,
+            bytes: Vec::new(),
+            hidden: Vec::new(),
         }
     }
 
-    pub(super) fn view(&self) -> View<'_> {
-        View {
-            bytes: &self.bytes,
-            hidden: &self.hidden,
-        }
+    pub(super) fn view(&self, brief: bool) -> View<'_> {
+        View::new(&self.bytes, &self.hidden, brief)
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -45,19 +50,30 @@ impl Held {
     }
 
     pub(super) fn extend(&mut self, view: View<'_>) {
+        if !view.hidden.is_empty() {
+            self.hidden.resize(self.bytes.len(), false);
+            self.hidden.extend_from_slice(view.hidden);
+        }
         self.bytes.extend_from_slice(view.bytes);
-        self.hidden.extend_from_slice(view.hidden);
+        if !self.hidden.is_empty() {
+            self.hidden.resize(self.bytes.len(), false);
+        }
     }
 }
 
-/// A part of [`Held`] bytes.
+/// A part of some bytes. A brief one makes no fields.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View<'a> {
     bytes: &'a [u8],
     hidden: &'a [bool],
+    brief: bool,
 }
 
 impl<'a> View<'a> {
+    pub(super) const fn new(bytes: &'a [u8], hidden: &'a [bool], brief: bool) -> Self {
+        Self { bytes, hidden, brief }
+    }
+
     pub(super) const fn bytes(self) -> &'a [u8] {
         self.bytes
     }
@@ -66,11 +82,17 @@ impl<'a> View<'a> {
         self.bytes.len()
     }
 
+    /// Whether nobody wants to know what is inside.
+    pub(super) const fn is_brief(self) -> bool {
+        self.brief
+    }
+
     /// A part; empty where it is not inside.
     pub(super) fn range(self, range: Range<usize>) -> Self {
         Self {
             bytes: self.bytes.get(range.clone()).unwrap_or_default(),
             hidden: self.hidden.get(range).unwrap_or_default(),
+            brief: self.brief,
         }
     }
 
@@ -85,14 +107,14 @@ impl<'a> View<'a> {
 
     /// Hexadecimal digits, `**` for a masked byte.
     pub(super) fn hex(self) -> String {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = String::with_capacity(2 * self.len());
-        for (byte, hidden) in self.bytes.iter().zip(self.hidden) {
-            if *hidden {
+        for (at, byte) in self.bytes.iter().enumerate() {
+            if self.hidden.get(at).is_some_and(|hidden| *hidden) {
                 text.push_str("**");
             } else {
-                for digit in [byte >> 4, byte & 15] {
-                    text.push(char::from_digit(digit.into(), 16).unwrap_or('?'));
-                }
+                text.push(DIGITS[usize::from(byte >> 4)].into());
+                text.push(DIGITS[usize::from(byte & 15)].into());
             }
         }
         text
@@ -102,12 +124,16 @@ impl<'a> View<'a> {
     pub(super) fn field(self, name: &str) -> Vec<Field> {
         match self.len() {
             0 => Vec::new(),
+            _ if self.brief => Vec::new(),
             _ => vec![Field::new(name, self.hex())],
         }
     }
 
     /// Fields of fixed lengths, and what is left; when the bytes do not suffice, as far as they go.
     pub(super) fn split(self, parts: &[(&str, usize)]) -> Vec<Field> {
+        if self.brief {
+            return Vec::new();
+        }
         let mut fields = Vec::with_capacity(parts.len());
         let mut at = 0;
         for (name, length) in parts {

@@ -8,10 +8,11 @@ use tapdoor_link::stop::Stop;
 use tapdoor_reader::source::pcsc::PcscSource;
 use tapdoor_workbench::ReaderSpec;
 use tapdoor_workbench::bench::{self, BenchError};
+use tapdoor_workbench::radio;
 
 use super::Outcome;
 use crate::args::{BenchArgs, BenchName};
-use crate::failure::{DEVICE, DONE, Failure, USAGE};
+use crate::failure::{DEVICE, DONE, Failure, REFUSED, USAGE};
 use crate::out::{self, Out};
 
 impl From<BenchError> for Failure {
@@ -41,6 +42,12 @@ pub fn run(args: &BenchArgs, out: &mut Out, stop: &Stop) -> Outcome {
     if all || args.name == Some(BenchName::Find) {
         find(out)?;
     }
+    if all || args.name == Some(BenchName::Radio) {
+        on_the_air(args, out)?;
+    }
+    if args.name == Some(BenchName::Faults) {
+        return faults(out);
+    }
     if args.name == Some(BenchName::Link) || (all && args.reader.is_some()) {
         link(args, out, stop)?;
     }
@@ -49,6 +56,9 @@ pub fn run(args: &BenchArgs, out: &mut Out, stop: &Stop) -> Outcome {
     }
     if all || args.name == Some(BenchName::Script) {
         script(args, out)?;
+    }
+    if all || args.name == Some(BenchName::Decode) {
+        decode(out)?;
     }
     if all || args.name == Some(BenchName::Download) {
         return download::run(args, out);
@@ -86,6 +96,29 @@ fn script(args: &BenchArgs, out: &mut Out) -> Result<(), Failure> {
             cost.per_second / PER_SECOND
         )
     })?;
+    Ok(())
+}
+
+fn decode(out: &mut Out) -> Result<(), Failure> {
+    let folder = tempfile_here()?;
+    let cost = bench::decode::measure(folder.path(), 1_000_000)?;
+    out.event(&event("decode", &cost), || {
+        let beside = match (cost.tshark_seconds, cost.ratio) {
+            (Some(theirs), Some(ratio)) => format!(
+                "; tshark {theirs:.1} s: {ratio:.1} times as long, at least {} wanted",
+                bench::decode::LIMIT
+            ),
+            _ => "; tshark is not here to compare with".to_owned(),
+        };
+        format!(
+            "{} frames of pcapng shown in {:.2} s, {:.0} a second{beside}",
+            cost.frames, cost.seconds, cost.per_second
+        )
+    })?;
+    if let Some(ratio) = cost.ratio {
+        let limit = json!({"event": "limit", "name": "decode", "what": "tshark's time by ours", "value": ratio, "limit": bench::decode::LIMIT, "ratio": ratio / bench::decode::LIMIT});
+        out.json(&limit)?;
+    }
     Ok(())
 }
 
@@ -134,6 +167,72 @@ fn find(out: &mut Out) -> Result<(), Failure> {
         )
     })?;
     Ok(())
+}
+
+fn on_the_air(args: &BenchArgs, out: &mut Out) -> Result<(), Failure> {
+    if let Some(folder) = &args.tapes {
+        std::fs::create_dir_all(folder).map_err(|e| Failure::new(DEVICE, format!("{}: {e}", folder.display())))?;
+    }
+    out.text("a whole tap on the air, from field on to the answer to S(DESELECT); simulated time, the phone's work being nothing")?;
+    out.text("  method              kbit/s      ms   on air  APDUs  frames  bytes out  bytes in")?;
+    let costs = radio::bench::taps(args.tapes.as_deref())?;
+    for cost in &costs {
+        let traffic = &cost.traffic;
+        out.event(&event("radio", cost), || {
+            format!(
+                "  {:18}  {:6}  {:6.3}  {:7.3}  {:5}  {:6}  {:9}  {:8}",
+                cost.method, cost.rate, cost.ms, cost.on_air_ms, cost.apdus, traffic.frames, traffic.sent, traffic.received
+            )
+        })?;
+    }
+    if let Some(cost) = costs.first() {
+        let (limit, ratio) = (radio::bench::LIMIT_MS, cost.ms / radio::bench::LIMIT_MS);
+        let what = "challenge-response at 106 kbit/s";
+        let event = json!({"event": "limit", "name": "radio", "what": what, "value_ms": cost.ms, "limit_ms": limit, "ratio": ratio});
+        out.event(&event, || format!("  {what}: {ratio:.2} of the limit of {limit} ms"))?;
+    }
+    Ok(())
+}
+
+/// A line a frame, a column a fault; then what broke a rule.
+fn faults(out: &mut Out) -> Outcome {
+    let mut failed = None;
+    let mut row = String::new();
+    let names: Vec<_> = radio::faults::FAULTS.iter().map(|(name, _)| format!("{name:>15}")).collect();
+    out.text("every fault at every frame of a tap: what came of it, and milliseconds of simulated time from field on")?;
+    out.text("opened: in the session in which the fault was; again: in a later session of the same tap")?;
+    let cells = radio::faults::table(&radio::bench::RATES, &mut |cell| {
+        let mut tell = || {
+            if cell.frame == 1 && row.is_empty() {
+                out.text(&format!("{} at {} kbit/s\n  frame {}", cell.method, cell.rate, names.concat()))?;
+            }
+            row.push_str(&format!(" {:>7} {:6.1}", cell.outcome, cell.ms));
+            if row.len() >= 15 * names.len() {
+                out.text(&format!("  {:5} {row}", cell.frame))?;
+                row.clear();
+            }
+            out.json(&event("faults", cell))
+        };
+        if let Err(error) = tell() {
+            failed.get_or_insert(error);
+        }
+    })?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let mut broken = 0;
+    for cell in &cells {
+        if let Err(rule) = cell.judge() {
+            broken += 1;
+            out.warn(&format!(
+                "{} at {} kbit/s, frame {}, {}: {rule}",
+                cell.method, cell.rate, cell.frame, cell.fault
+            ));
+        }
+    }
+    let summary = json!({"event": "summary", "name": "faults", "cells": cells.len(), "broken": broken, "ok": broken == 0});
+    out.event(&summary, || format!("{} cells, {broken} of them against a rule", cells.len()))?;
+    Ok(if broken == 0 { DONE } else { REFUSED })
 }
 
 fn link(args: &BenchArgs, out: &mut Out, stop: &Stop) -> Result<(), Failure> {

@@ -4,12 +4,14 @@ mod agent;
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tapdoor_chip::ChipEvent;
 use tapdoor_hce_card::serve::vpcd::ServeEvent;
 use tapdoor_hce_card::{Phone, PhoneConfig};
 use tapdoor_link::stop::Stop;
+use tapdoor_protocol::aliro::ReaderStatus;
 use tapdoor_protocol::door::Event;
 use tapdoor_protocol::door::Verdict;
 use tapdoor_workbench::serve::{Place, ServeSpec};
@@ -19,6 +21,9 @@ use super::Outcome;
 use crate::args::PhoneArgs;
 use crate::failure::{DEVICE, Failure, INTERRUPTED, USAGE};
 use crate::out::{BAD, GOOD, Out, paint};
+
+/// How long the places have for putting away what they made.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// One event, for programs and for people.
 type Line = (Value, String);
@@ -48,6 +53,8 @@ pub fn run(args: &PhoneArgs, out: &mut Out, stop: &Stop) -> Outcome {
     let phone = SharedPhone::new(phone);
     let name = if args.show_secrets { id.to_string() } else { id.masked() };
     let failure: Arc<Mutex<Option<Failure>>> = Arc::default();
+    // Whoever serves holds a sender; when all have ended, so has the channel.
+    let (serving, served) = mpsc::channel::<()>();
     for (place, text) in places.into_iter().zip(&args.serve) {
         let mut ready = json!({"event": "ready", "serve": text, "phone": name});
         if let Some(listen) = place.listen {
@@ -58,6 +65,7 @@ pub fn run(args: &PhoneArgs, out: &mut Out, stop: &Stop) -> Outcome {
         }
         out.event(&ready, || format!("ready: phone {name} at {}", place.name))?;
         let (phone, stop, send, failure) = (phone.clone(), stop.clone(), send.clone(), Arc::clone(&failure));
+        let serving = serving.clone();
         thread::spawn(move || {
             let at = place.name.clone();
             let mut observe = |event: ServeEvent<'_>| {
@@ -73,8 +81,10 @@ pub fn run(args: &PhoneArgs, out: &mut Out, stop: &Stop) -> Outcome {
                     .get_or_insert(Failure::new(DEVICE, error));
                 stop.stop();
             }
+            drop(serving);
         });
     }
+    drop(serving);
     if let Some(server) = server {
         agent::spawn(server, id, phone, stop, send.clone());
     }
@@ -86,6 +96,8 @@ pub fn run(args: &PhoneArgs, out: &mut Out, stop: &Stop) -> Outcome {
     while let Ok(Some((value, text))) = lines.recv() {
         out.event(&value, || text)?;
     }
+    // Sockets and symlinks go with their threads. One that hangs in its phone is not waited for.
+    let _ = served.recv_timeout(LEAVING);
     match failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
         Some(failure) => Err(failure),
         None => Ok(INTERRUPTED),
@@ -98,17 +110,25 @@ fn chip_event(event: &ChipEvent) -> Line {
             json!({"event": "authenticated", "aid": event.aid.to_string(), "lock": lock.to_string(), "clock": (clock != 0).then_some(clock)}),
             format!("lock {lock} proved itself"),
         ),
+        Event::AliroReader { reader, fast } => {
+            let (group, sub) = reader.split_at(16);
+            let phase = if fast { "fast" } else { "standard" };
+            (
+                json!({"event": "authenticated", "aid": event.aid.to_string(), "reader-group": hex::encode(group), "reader-sub": hex::encode(sub), "phase": phase}),
+                format!(
+                    "reader {} of group {} proved itself ({phase})",
+                    hex::encode(sub),
+                    hex::encode(group)
+                ),
+            )
+        }
+        Event::ReaderStatus(status) => (
+            json!({"event": "reader-status", "status": format!("{status:04x}"), "meaning": ReaderStatus(status).meaning()}),
+            format!("reader status {}", ReaderStatus(status)),
+        ),
         Event::Downloading => (
             json!({"event": "downloading", "aid": event.aid.to_string()}),
             "the lock asks the server for the application that this phone lacks".to_owned(),
-        ),
-        Event::AliroReader { reader, fast } => (
-            json!({"event": "authenticated", "aid": event.aid.to_string(), "reader": hex::encode(reader), "phase": if fast { "fast" } else { "standard" }}),
-            format!("Aliro reader {} proved itself", hex::encode(reader)),
-        ),
-        Event::ReaderStatus(status) => (
-            json!({"event": "reader-status", "status": format!("{status:04x}")}),
-            format!("the Aliro reader says: {status:04x}"),
         ),
         Event::Verdict(Verdict::Open) => (
             json!({"event": "verdict", "verdict": "open", "reason": null}),
@@ -135,6 +155,10 @@ fn serve_event(event: &ServeEvent<'_>, place: &str) -> Option<Line> {
         ServeEvent::Connected(peer) => (
             json!({"event": "connected", "at": place, "peer": peer.to_string()}),
             format!("in the field at {place}"),
+        ),
+        ServeEvent::Driver(path) => (
+            json!({"event": "connected", "at": place, "peer": path}),
+            format!("a driver has opened the reader at {place}"),
         ),
         ServeEvent::Disconnected => (
             json!({"event": "disconnected", "at": place}),

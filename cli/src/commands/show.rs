@@ -1,41 +1,40 @@
 //! `tapdoor show`.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Write};
 
 use tapdoor_captures::show::ShowError;
-use tapdoor_captures::{Filter, Layer, Style, TapeReader, show};
+use tapdoor_captures::{Filter, Layer, Style, show};
 
-use super::Outcome;
+use super::{Outcome, input};
 use crate::args::ShowArgs;
 use crate::failure::{DONE, Failure, INPUT};
 use crate::out::Out;
 
 /// Runs the command.
 pub fn run(args: &ShowArgs, out: &mut Out) -> Outcome {
-    let name = args.file.display().to_string();
-    if name == "-" {
-        return decode(io::stdin().lock(), "standard input", args, out);
-    }
-    let file = File::open(&args.file).map_err(|e| Failure::new(INPUT, format!("{name}: {e}")))?;
-    decode(BufReader::with_capacity(1 << 16, file), &name, args, out)
-}
-
-fn decode(input: impl BufRead, name: &str, args: &ShowArgs, out: &Out) -> Outcome {
-    let input_error = |e: &dyn std::fmt::Display| Failure::new(INPUT, format!("{name}: {e}"));
-    let tape = TapeReader::new(input).map_err(|e| input_error(&e))?;
+    let name = match args.file.to_str() {
+        Some("-") => "standard input".to_owned(),
+        _ => args.file.display().to_string(),
+    };
+    let events = input::open(&args.file, input::format(args.from.as_deref())?, out)?;
     let filter = Filter {
         tap: args.tap,
         layer: args.layer.as_deref().map(Layer::from),
     };
-    // anstream takes the colours out again where they are not wanted.
-    let mut stdout = io::BufWriter::with_capacity(1 << 16, anstream::stdout().lock());
-    let shown = if out.is_json() {
-        show::json(tape, &filter, &mut stdout)
+    let (shown, flushed) = if out.is_json() || args.plain {
+        // Nothing here is coloured, so nothing needs to look for colours.
+        let mut stdout = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        let shown = match out.is_json() {
+            true => show::json(events, &filter, &mut stdout),
+            false => show::plain(events, &filter, &mut stdout),
+        };
+        (shown, stdout.flush())
     } else {
-        show::text(tape, &filter, Style::Ansi, &mut stdout)
+        // anstream takes the colours out again where they are not wanted.
+        let mut stdout = io::BufWriter::with_capacity(1 << 16, anstream::stdout().lock());
+        let shown = show::text(events, &filter, Style::Ansi, &mut stdout);
+        (shown, stdout.flush())
     };
-    let flushed = stdout.flush();
     match shown {
         Ok(cut) => {
             flushed?;
@@ -45,6 +44,6 @@ fn decode(input: impl BufRead, name: &str, args: &ShowArgs, out: &Out) -> Outcom
             Ok(DONE)
         }
         Err(ShowError::Write(error)) => Err(error.into()),
-        Err(error) => Err(input_error(&error)),
+        Err(error) => Err(Failure::new(INPUT, format!("{name}: {error}"))),
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tapdoor_link::field::FieldCard;
 use tapdoor_protocol::rf::frame::{BitRate, Frame, Received, RxFrame, Technology};
 use tapdoor_protocol::rf::iso14443::dep::ats::{Ats, PPSS, Pps, Rates, Rats};
+use tapdoor_protocol::rf::iso14443::dep::block::{Block, Kind};
 use tapdoor_protocol::rf::iso14443::dep::picc::{Heard, Picc};
 use tapdoor_protocol::rf::iso14443::dep::{Parameters, frame_size};
 use tapdoor_protocol::rf::iso14443::type_a::picc::{self, State};
@@ -46,7 +47,7 @@ pub struct Appearance {
 }
 
 impl Default for Appearance {
-    /// As many Android phones: random identifier, frames of 64 bytes, up to 848 kbit/s, waiting time 77 ms, no historical bytes but 80.
+    /// As many Android phones, ATS 06 75 77 81 02 80: random identifier, frames of 64 bytes, up to 848 kbit/s, waiting time 77 ms.
     fn default() -> Self {
         Self {
             uid: UidSource::Random,
@@ -56,7 +57,7 @@ impl Default for Appearance {
                 fsci: 5,
                 rates: Rates::ALL,
                 fwi: 8,
-                sfgi: 0,
+                sfgi: 1,
                 cid: true,
                 nad: false,
                 historical: vec![0x80],
@@ -219,8 +220,12 @@ impl<C: Card> RadioCard<C> {
             Heard::Granted => self.go_on(frame, answer),
             Heard::Deselected => {
                 let delay = self.say(frame, Ticks::ZERO, answer);
-                self.a.halt();
-                self.end();
+                if self.leaving {
+                    self.leave();
+                } else {
+                    self.a.halt();
+                    self.end();
+                }
                 delay
             }
         }
@@ -304,12 +309,18 @@ impl<C: Card> RadioCard<C> {
         self.say(frame, work, answer)
     }
 
-    /// A phone that leaves does so when its answer has been fetched, and what comes next is no question about the answer.
+    /// A phone that leaves does so when its answer has been fetched: when what comes next is no question about the answer, but another
+    /// command or a look whether it is still there. It still says good-bye.
     fn leaves_before(&self, frame: &Received<'_>) -> bool {
-        self.leaving
-            && frame
-                .as_ref()
-                .is_ok_and(|frame| frame.data.first().is_some_and(|pcb| pcb & 0xF6 != 0xA2 && pcb & 0xF6 != 0xB2))
+        let (true, Ok(frame), Some(dep)) = (self.leaving, frame, &self.dep) else {
+            return false;
+        };
+        let number = dep.block().first().map_or(0, |pcb| pcb & 1);
+        match Block::parse(frame.data).map(|block| block.kind) {
+            Ok(Kind::Nak { number: asked }) => asked != number,
+            Ok(kind) => matches!(kind, Kind::I { .. }),
+            Err(_) => true,
+        }
     }
 }
 

@@ -8,11 +8,17 @@
 //! | [`frame`] | [`Frame`](frame::Frame), [`RxFrame`](frame::RxFrame), what can be wrong with one | ISO/IEC 14443-3 6.1, 7.1 |
 //! | [`crc`] | CRC_A, CRC_B, CRC_F | ISO/IEC 14443-3 Annex B, ISO/IEC 18092 |
 //! | [`time`] | periods of the carrier, air time, guard times | ISO/IEC 14443-2, -3, -4 |
+//! | [`felica`] | polling of type F, both sides | ISO/IEC 18092, JIS X 6319-4 |
+//! | [`polling`] | a reader's round over the technologies, and what it tells phones in between | NFC Forum Activity |
+//! | [`nfc_dep`] | NFC-DEP, initiator and target | ISO/IEC 18092 12 |
 //! | [`iso14443`] | type A and type B, both sides; ISO-DEP | ISO/IEC 14443-3, -4 |
 
 pub mod crc;
+pub mod felica;
 pub mod frame;
 pub mod iso14443;
+pub mod nfc_dep;
+pub mod polling;
 pub mod time;
 
 use frame::{Expect, Frame, RfError, RxFrame};

@@ -4,6 +4,8 @@
 mod air;
 mod bad_input;
 mod iso_dep;
+mod nfc_dep;
+mod polling;
 mod type_a;
 mod type_b;
 mod vectors;

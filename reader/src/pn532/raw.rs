@@ -43,9 +43,9 @@ struct Modes {
     framing: u8,
 }
 
-/// A PN532 as a [`FieldLink`].
-pub struct RawField<P> {
-    chip: Chip<P>,
+/// How a chip is set: what need not be said again.
+#[derive(Clone, Copy)]
+pub struct State {
     epoch: Instant,
     on: bool,
     tuned: Option<Technology>,
@@ -54,40 +54,44 @@ pub struct RawField<P> {
     rate: BitRate,
 }
 
+/// A PN532 as a [`FieldLink`].
+pub struct RawField<P> {
+    chip: Chip<P>,
+    state: State,
+}
+
 impl<P: Port> RawField<P> {
     /// A chip after [`Chip::start`] without RATS of its own. The field's state is unknown; it is taken for off.
     pub fn new(chip: Chip<P>, epoch: Instant) -> Self {
-        Self {
-            chip,
+        let state = State {
             epoch,
             on: false,
             tuned: None,
             modes: None,
             timeout: None,
             rate: BitRate::Kbps106,
-        }
+        };
+        Self { chip, state }
     }
 
-    /// The chip. Whoever changes its settings calls [`RawField::forget`] afterwards.
+    /// The same chip on another port, in the midst of a session.
+    pub const fn resume(chip: Chip<P>, state: State) -> Self {
+        Self { chip, state }
+    }
+
+    /// The chip. Its settings must stay as they are.
     pub const fn chip_mut(&mut self) -> &mut Chip<P> {
         &mut self.chip
     }
 
-    /// Sets everything anew before the next frame.
-    pub const fn forget(&mut self) {
-        self.tuned = None;
-        self.modes = None;
-        self.timeout = None;
-    }
-
-    /// Gives the chip back.
-    pub fn into_chip(self) -> Chip<P> {
-        self.chip
+    /// Gives the chip back, and says how it is set.
+    pub fn into_parts(self) -> (Chip<P>, State) {
+        (self.chip, self.state)
     }
 
     /// Lets the firmware set the analogue side for `technology`.
     fn tune(&mut self, technology: Technology) -> Result<(), ChipError> {
-        if self.tuned == Some(technology) {
+        if self.state.tuned == Some(technology) {
             return Ok(());
         }
         let (modulation, initiator): (_, &[u8]) = match technology {
@@ -102,9 +106,9 @@ impl<P: Port> RawField<P> {
             Err(e) if e.is_harmless() => true,
             Err(e) => return Err(e),
         };
-        self.modes = None;
-        self.timeout = None;
-        self.rate = BitRate::Kbps106;
+        self.state.modes = None;
+        self.state.timeout = None;
+        self.state.rate = BitRate::Kbps106;
         if found {
             // It was activated. Without field it forgets, and its target number is of no use.
             self.chip.field(false)?;
@@ -112,8 +116,8 @@ impl<P: Port> RawField<P> {
             self.chip.field(true)?;
             thread::sleep(time::GUARD_TIME.as_duration());
         }
-        self.on = true;
-        self.tuned = Some(technology);
+        self.state.on = true;
+        self.state.tuned = Some(technology);
         Ok(())
     }
 
@@ -129,7 +133,7 @@ impl<P: Port> RawField<P> {
             rx: mode(expect.crc, expect.rate),
             framing: (expect.first_bit & 7) << 4 | tx.last_bits % 8,
         };
-        if self.modes != Some(modes) {
+        if self.state.modes != Some(modes) {
             let mut writes = [
                 (register::TX_MODE, modes.tx),
                 (register::RX_MODE, modes.rx),
@@ -140,7 +144,7 @@ impl<P: Port> RawField<P> {
             ];
             let mut count = 3;
             if tx.technology == Technology::A
-                && tx.rate != self.rate
+                && tx.rate != self.state.rate
                 && let Some([threshold, width, nfc]) = TYPE_A.get(usize::from(tx.rate.divisor_code()))
             {
                 let values = [
@@ -152,8 +156,8 @@ impl<P: Port> RawField<P> {
                 count = 6;
             }
             self.chip.write_registers(&writes[..count])?;
-            self.rate = tx.rate;
-            self.modes = Some(modes);
+            self.state.rate = tx.rate;
+            self.state.modes = Some(modes);
         }
         Ok(())
     }
@@ -165,9 +169,9 @@ impl<P: Port> RawField<P> {
         } else {
             Timeout::at_least(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX))
         };
-        if self.timeout != Some(code) {
+        if self.state.timeout != Some(code) {
             self.chip.set_timeout(code)?;
-            self.timeout = Some(code);
+            self.state.timeout = Some(code);
         }
         Ok(code.microseconds().map_or(wait, Duration::from_micros))
     }
@@ -181,17 +185,19 @@ impl<P: Port> RawField<P> {
         rx.technology = tx.technology;
         rx.rate = expect.rate;
         rx.first_bit = expect.first_bit & 7;
-        rx.sent_at = now(self.epoch);
+        rx.sent_at = now(self.state.epoch);
         let error = match self.chip.thru(tx.data, wait) {
             Ok((error, data)) => {
                 rx.data.extend_from_slice(data);
                 error
             }
             // Longer than the chip can be told to wait: it was ended.
-            Err(ChipError::Port(e)) if e.kind == PortErrorKind::Silent && self.timeout == Some(Timeout::NONE) => Some(ErrorCode::Timeout),
+            Err(ChipError::Port(e)) if e.kind == PortErrorKind::Silent && self.state.timeout == Some(Timeout::NONE) => {
+                Some(ErrorCode::Timeout)
+            }
             Err(e) => return Err(chip(e)),
         };
-        rx.at = now(self.epoch);
+        rx.at = now(self.state.epoch);
         if let Some(first) = rx.data.first_mut() {
             *first &= 0xFF << rx.first_bit;
         }
@@ -247,7 +253,7 @@ pub(crate) fn chip_error(e: ChipError) -> FieldError {
 impl<P: Port> FieldLink for RawField<P> {
     fn exchange(&mut self, tx: &Frame<'_>, expect: &Expect, rx: &mut RxFrame) -> Result<(), FieldError> {
         rx.clear();
-        if !self.on && self.tuned.is_some() {
+        if !self.state.on && self.state.tuned.is_some() {
             return Err(FieldError::new(FieldErrorKind::NoField, LAYER, "the field is off").during(tx));
         }
         let abilities = self.abilities();
@@ -260,7 +266,7 @@ impl<P: Port> FieldLink for RawField<P> {
 
     fn set_field(&mut self, on: bool) -> Result<(), FieldError> {
         self.chip.field(on).map_err(chip_error)?;
-        self.on = on;
+        self.state.on = on;
         Ok(())
     }
 
@@ -269,7 +275,7 @@ impl<P: Port> FieldLink for RawField<P> {
     }
 
     fn now(&self) -> Ticks {
-        now(self.epoch)
+        now(self.state.epoch)
     }
 
     fn abilities(&self) -> Abilities {

@@ -14,6 +14,7 @@ use tapdoor_protocol::rf::iso14443::dep::ats::Pps;
 use tapdoor_protocol::rf::iso14443::dep::pcd::{DepError, Pcd};
 use tapdoor_protocol::rf::iso14443::type_a::pcd::{Request, Select};
 use tapdoor_protocol::rf::iso14443::type_a::{Card, HLTA, Uid};
+use tapdoor_protocol::rf::nfc_dep::initiator::Initiator;
 use tapdoor_protocol::rf::time;
 
 use super::registers::Mode;
@@ -23,8 +24,8 @@ use super::{Outcome, Pn532, UnderWay, error_code};
 const FSDI: u8 = 5;
 /// The longest that a host may make an APDU with "more information": what the chip's memory is imagined to hold.
 const MAX_GATHERED: usize = 65_544;
-/// The chip gives up waiting for a card that asks for more time after so many S(WTX): about a minute at the usual waiting time.
-const MAX_WTX: u32 = 700;
+/// The chip gives up waiting for a card that asks for more time after so many S(WTX): about ten seconds at the usual waiting time.
+const MAX_WTX: u32 = 170;
 /// A unit of InAutoPoll's period.
 const PERIOD: Duration = Duration::from_millis(150);
 
@@ -47,17 +48,19 @@ pub(super) enum Poll {
 
 /// How a target is talked to.
 #[derive(Debug)]
-enum Kind {
+pub(super) enum Kind {
     /// Frames as they are, with a checksum.
     Plain { technology: Technology, rate: BitRate },
     /// By ISO-DEP.
     IsoDep(Pcd),
+    /// By NFC-DEP.
+    NfcDep(Initiator),
 }
 
 /// A target that was found.
 #[derive(Debug)]
 pub(super) struct Target {
-    kind: Kind,
+    pub(super) kind: Kind,
     modulation: Modulation,
     // As it was found, for the second selection of a type A card.
     card: Option<Card>,
@@ -119,6 +122,7 @@ impl Target {
         let rate = match &self.kind {
             Kind::Plain { rate, .. } => *rate,
             Kind::IsoDep(pcd) => pcd.parameters().send,
+            Kind::NfcDep(initiator) => initiator.rate(),
         };
         let modulation = match self.modulation {
             Modulation::A106 | Modulation::B106 => 0x00,
@@ -127,6 +131,19 @@ impl Target {
         };
         (rate.divisor_code(), modulation)
     }
+
+    /// Whether a type A card says that it knows NFC-DEP.
+    pub(super) fn has_nfc_dep(&self) -> bool {
+        matches!(&self.found, Found::A { card, .. } if card.sak.has_nfc_dep())
+    }
+
+    /// The identifier that ATR_REQ has for a target of type F: its own.
+    pub(super) fn nfcid3(&self) -> Option<[u8; 10]> {
+        let Found::Felica { nfcid2, .. } = &self.found else { return None };
+        let mut nfcid3 = [0; 10];
+        nfcid3.iter_mut().zip(nfcid2).for_each(|(to, from)| *to = *from);
+        Some(nfcid3)
+    }
 }
 
 impl<L: FieldLink> Pn532<L> {
@@ -134,8 +151,7 @@ impl<L: FieldLink> Pn532<L> {
 
     pub(super) fn list(&mut self, most: u8, modulation: Modulation, initiator: &[u8], answer: &mut Vec<u8>) -> Outcome {
         self.set_field(true);
-        self.targets = [None, None];
-        self.active = None;
+        self.forget();
         let retries = self.settings.passive_retries;
         for _ in 0..=u16::from(retries) {
             if self.search(most, modulation, initiator) > 0 {
@@ -157,8 +173,7 @@ impl<L: FieldLink> Pn532<L> {
 
     pub(super) fn auto_poll(&mut self, rounds: u8, period: u8, types: &[u8], answer: &mut Vec<u8>) -> Outcome {
         self.set_field(true);
-        self.targets = [None, None];
-        self.active = None;
+        self.forget();
         let poll = Poll::Auto {
             rounds: (rounds != 0xFF).then_some(rounds.max(1)),
             pause: PERIOD * u32::from(period.clamp(1, 15)) * u32::try_from(types.len()).unwrap_or(1),
@@ -233,11 +248,24 @@ impl<L: FieldLink> Pn532<L> {
             _ => kind,
         };
         if !has_dep && matches!(kind, AutoPollType::IsoDepA | AutoPollType::IsoDepB) {
-            self.targets = [None, None];
-            self.active = None;
+            self.forget();
             return None;
         }
         Some(found)
+    }
+
+    /// No targets.
+    pub(super) fn forget(&mut self) {
+        self.targets = [None, None];
+        self.active = None;
+    }
+
+    /// Looks once for one target that is not to be sent RATS; how many there are.
+    pub(super) fn search_plain(&mut self, modulation: Modulation, initiator: &[u8]) -> usize {
+        let parameters = std::mem::replace(&mut self.parameters, Parameters(0));
+        let found = self.search(1, modulation, initiator);
+        self.parameters = parameters;
+        found
     }
 
     /// Looks for targets once; how many there are.
@@ -431,7 +459,7 @@ impl<L: FieldLink> Pn532<L> {
             return Err(ErrorCode::Context);
         };
         let response = match &mut target.kind {
-            Kind::IsoDep(pcd) => {
+            kind @ (Kind::IsoDep(_) | Kind::NfcDep(_)) => {
                 if data.is_empty() && !more && !target.left.is_empty() {
                     std::mem::take(&mut target.left)
                 } else {
@@ -446,11 +474,16 @@ impl<L: FieldLink> Pn532<L> {
                     }
                     let command = std::mem::take(&mut target.gathered);
                     let mut response = Vec::new();
-                    match converse(&mut self.link, &mut pcd.transceive(&command, &mut response), &mut self.rx) {
-                        Ok(Ok(())) => response,
-                        Ok(Err(error)) => return Err(dep_error(&error)),
-                        Err(error) => return Err(error_code(&error)),
+                    match kind {
+                        Kind::IsoDep(pcd) => match converse(&mut self.link, &mut pcd.transceive(&command, &mut response), &mut self.rx) {
+                            Ok(Ok(())) => {}
+                            Ok(Err(error)) => return Err(dep_error(&error)),
+                            Err(error) => return Err(error_code(&error)),
+                        },
+                        Kind::NfcDep(initiator) => Self::dep_exchange(&mut self.link, &mut self.rx, initiator, &command, &mut response)?,
+                        Kind::Plain { .. } => {}
                     }
+                    response
                 }
             }
             Kind::Plain { technology, rate } => {
@@ -472,7 +505,7 @@ impl<L: FieldLink> Pn532<L> {
     }
 
     /// The active target's place; a halted one is selected first.
-    fn wake(&mut self, number: u8) -> Result<usize, ErrorCode> {
+    pub(super) fn wake(&mut self, number: u8) -> Result<usize, ErrorCode> {
         let place = place_of(number)?;
         if self.targets[place].is_none() {
             return Err(ErrorCode::Context);
@@ -504,6 +537,9 @@ impl<L: FieldLink> Pn532<L> {
             Kind::IsoDep(pcd) => {
                 let _ = converse(&mut self.link, &mut pcd.deselect(), &mut self.rx);
             }
+            Kind::NfcDep(initiator) => {
+                let _ = converse(&mut self.link, &mut initiator.deselect(), &mut self.rx);
+            }
             Kind::Plain {
                 technology: Technology::A, ..
             } => {
@@ -534,8 +570,16 @@ impl<L: FieldLink> Pn532<L> {
 
     pub(super) fn release(&mut self, number: u8) -> Result<(), ErrorCode> {
         for place in Self::places(number)? {
-            if self.active == Some(place) {
-                self.rest(place);
+            match &mut self.targets[place] {
+                Some(Target {
+                    kind: Kind::NfcDep(initiator),
+                    ..
+                }) if self.active == Some(place) => {
+                    let _ = converse(&mut self.link, &mut initiator.release(), &mut self.rx);
+                    self.active = None;
+                }
+                _ if self.active == Some(place) => self.rest(place),
+                _ => {}
             }
             self.targets[place] = None;
         }
@@ -587,6 +631,13 @@ impl<L: FieldLink> Pn532<L> {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(error)) => Err(dep_error(&error)),
                 Err(error) => Err(error_code(&error)),
+            },
+            Some(Target {
+                kind: Kind::NfcDep(initiator),
+                ..
+            }) => match converse(&mut self.link, &mut initiator.attention(), &mut self.rx) {
+                Ok(Ok(())) => Ok(()),
+                _ => Err(ErrorCode::Timeout),
             },
             _ => Err(ErrorCode::Context),
         }

@@ -5,6 +5,7 @@
 //! | [`hsu`] | the chip at the end of a serial line |
 //! | [`registers`] | the registers that hosts read and write |
 //! | `cards` | finding cards and talking to them: InListPassiveTarget, InDataExchange, InAutoPoll and their kin |
+//! | `peers` | NFC-DEP with a target: InJumpForDEP, InATR |
 //! | `thru` | InCommunicateThru: frames as the registers have them |
 //!
 //! A command that waits for something, such as a card that is not there yet, is [`Outcome::Busy`]: [`Pn532::resume`] goes on with it and
@@ -14,6 +15,7 @@ pub mod hsu;
 pub mod registers;
 
 mod cards;
+mod peers;
 mod thru;
 
 use tapdoor_link::field::{FieldError, FieldErrorKind, FieldLink};
@@ -22,6 +24,7 @@ use tapdoor_protocol::rf::frame::{RfError, RxFrame};
 use tapdoor_protocol::rf::time::{self, Ticks};
 
 use self::cards::{Poll, Target};
+use self::peers::JumpOrder;
 use self::registers::Registers;
 
 /// IC, version, revision and support of a PN532, as GetFirmwareVersion tells them: firmware 1.6.
@@ -43,6 +46,8 @@ pub enum Outcome {
 enum UnderWay {
     /// For a card.
     Poll(Poll),
+    /// For a target of NFC-DEP.
+    Jump(Box<JumpOrder>),
     /// For nothing: tests that last until the host ends them.
     Endless,
 }
@@ -51,6 +56,7 @@ enum UnderWay {
 #[derive(Clone, Copy, Debug)]
 struct Settings {
     passive_retries: u8,
+    atr_retries: u8,
     retry: Timeout,
 }
 
@@ -58,6 +64,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             passive_retries: 0xFF,
+            atr_retries: 0xFF,
             // 51.2 ms, as after a reset.
             retry: Timeout::at_least(51_200),
         }
@@ -126,6 +133,7 @@ impl<L: FieldLink> Pn532<L> {
         answer.clear();
         match self.under_way.take() {
             Some(UnderWay::Poll(poll)) => self.poll_on(poll, answer),
+            Some(UnderWay::Jump(order)) => self.jump_on(order, answer),
             Some(UnderWay::Endless) => {
                 self.under_way = Some(UnderWay::Endless);
                 Outcome::Busy
@@ -224,11 +232,8 @@ impl<L: FieldLink> Pn532<L> {
                 let result = self.change_rates(target, initiator_rate, target_rate);
                 status(Code::InPsl, self.noted(result), answer);
             }
-            Command::InAtr { .. } => Answer::Atr(Err(self.noted(Err(ErrorCode::Timeout)))).encode(answer),
-            Command::InJumpForDep(_) | Command::InJumpForPsl(_) => {
-                let failed = self.noted(Err(ErrorCode::Timeout));
-                Answer::Jumped(command.code(), Err(failed)).encode(answer);
-            }
+            Command::InAtr { target, nfcid3, general } => self.attribute(target, nfcid3, general, answer),
+            Command::InJumpForDep(jump) | Command::InJumpForPsl(jump) => return self.jump(command.code(), &jump, answer),
             Command::TgGetTargetStatus => Answer::TargetStatus { state: 0, rates: 0 }.encode(answer),
             Command::TgGetData | Command::TgGetInitiatorCommand => {
                 let failed = self.noted(Err(ErrorCode::DepState));
@@ -299,7 +304,9 @@ impl<L: FieldLink> Pn532<L> {
         match item {
             RfItem::Field { on, .. } => self.set_field(on),
             RfItem::Timings { retry, .. } => self.settings.retry = retry,
-            RfItem::MaxRetries { passive, .. } => self.settings.passive_retries = passive,
+            RfItem::MaxRetries { passive, atr, .. } => {
+                (self.settings.passive_retries, self.settings.atr_retries) = (passive, atr);
+            }
             // Retries of single exchanges, and analogue settings, change nothing in an ideal field.
             RfItem::MaxRetryCom(_) | RfItem::Analog { .. } => {}
         }

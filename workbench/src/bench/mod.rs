@@ -1,6 +1,7 @@
 //! Measurements: `tapdoor bench`. Peers and limits are measured in the same run and compared as ratios.
 
 mod bare_pcsc;
+pub mod decode;
 pub mod download;
 pub mod link;
 pub mod tap;
@@ -49,6 +50,9 @@ pub enum BenchError {
         /// What it returned.
         code: u32,
     },
+    /// The field.
+    #[error(transparent)]
+    Field(#[from] tapdoor_link::FieldError),
     /// A tap did not open, so its time says nothing.
     #[error("a tap that is measured did not open: {0}")]
     Tap(String),
@@ -67,6 +71,9 @@ pub enum BenchError {
     /// The tape.
     #[error(transparent)]
     Tape(#[from] tapdoor_captures::CreateError),
+    /// A capture that cannot be written or decoded.
+    #[error("decoding: {0}")]
+    Decode(String),
     /// Configuration.
     #[error(transparent)]
     Config(#[from] tapdoor_config::ConfigError),

@@ -43,14 +43,21 @@ pub(super) fn check(system: &dyn System, facts: &Facts) -> Option<Finding> {
     Some(match drivers.as_slice() {
         [] => {
             let state = if plugged { State::Problem } else { State::Warning };
-            Finding::new(NAME, state, "pcscd has no driver for USB readers").cured_by([install(system, "libccid"), restart_pcscd(system).to_owned()])
+            Finding::new(NAME, state, "pcscd has no driver for USB readers")
+                .cured_by([install(system, "libccid"), restart_pcscd(system).to_owned()])
         }
-        [_, _, ..] => Finding::new(NAME, State::Warning, "libccid and acsccid are both there, and either may take the reader")
-            .cured_by(["sudo apt-get remove libacsccid1".to_owned(), restart_pcscd(system).to_owned()]),
-        [(name, path, text)] if plugged && !known(text) => {
-            Finding::new(NAME, State::Problem, format!("{name} does not know the ACR122U (no product 0x2200 in {path})"))
-                .cured_by(["sudo apt-get install libacsccid1".to_owned(), restart_pcscd(system).to_owned()])
-        }
+        [_, _, ..] => Finding::new(
+            NAME,
+            State::Warning,
+            "libccid and acsccid are both there, and either may take the reader",
+        )
+        .cured_by(["sudo apt-get remove libacsccid1".to_owned(), restart_pcscd(system).to_owned()]),
+        [(name, path, text)] if plugged && !known(text) => Finding::new(
+            NAME,
+            State::Problem,
+            format!("{name} does not know the ACR122U (no product 0x2200 in {path})"),
+        )
+        .cured_by(["sudo apt-get install libacsccid1".to_owned(), restart_pcscd(system).to_owned()]),
         [(name, ..)] => Finding::ok(NAME, format!("{name} is installed")),
     })
 }

@@ -25,12 +25,24 @@ pub(super) fn check(system: &dyn System, _facts: &Facts) -> Option<Finding> {
     Some(match options(plist) {
         Some((value, _)) if value & ALLOWED != 0 => Finding::ok(NAME, format!("{name} passes escape commands on")),
         Some((value, text)) => {
-            let found = format!("{name} refuses escape commands (ifdDriverOptions is {text} in {path}): no LED and no raw mode while no card is there; taps work");
-            let set = format!("sudo sed -i '/<key>ifdDriverOptions</,/<string>/s/<string>{text}</<string>0x{:04X}</' {path}", value | ALLOWED);
+            let found = format!(
+                "{name} refuses escape commands (ifdDriverOptions is {text} in {path}): no LED and no raw mode while no card is there; taps work"
+            );
+            let set = format!(
+                "sudo sed -i '/<key>ifdDriverOptions</,/<string>/s/<string>{text}</<string>0x{:04X}</' {path}",
+                value | ALLOWED
+            );
             Finding::new(NAME, State::Warning, found).cured_by([set, restart_pcscd(system).to_owned()])
         }
-        None => Finding::new(NAME, State::Warning, format!("no ifdDriverOptions in {path}: whether {name} passes escape commands on is not known"))
-            .cured_by([format!("add <key>ifdDriverOptions</key><string>0x0001</string> to {path}"), restart_pcscd(system).to_owned()]),
+        None => Finding::new(
+            NAME,
+            State::Warning,
+            format!("no ifdDriverOptions in {path}: whether {name} passes escape commands on is not known"),
+        )
+        .cured_by([
+            format!("add <key>ifdDriverOptions</key><string>0x0001</string> to {path}"),
+            restart_pcscd(system).to_owned(),
+        ]),
     })
 }
 
@@ -40,9 +52,20 @@ mod tests {
 
     #[test]
     fn the_value_is_found_whatever_surrounds_it() {
-        assert_eq!(options("<key>ifdDriverOptions</key>\n\t<string>0x0000</string>"), Some((0, "0x0000")));
-        assert_eq!(options("<key>a</key><string>0x0009</string><key>ifdDriverOptions</key> <string>0x0005</string>"), Some((5, "0x0005")));
-        for bad in ["", "<key>ifdDriverOptions</key>", "<key>ifdDriverOptions</key><string>", "<key>ifdDriverOptions</key><string>x</string>"] {
+        assert_eq!(
+            options("<key>ifdDriverOptions</key>\n\t<string>0x0000</string>"),
+            Some((0, "0x0000"))
+        );
+        assert_eq!(
+            options("<key>a</key><string>0x0009</string><key>ifdDriverOptions</key> <string>0x0005</string>"),
+            Some((5, "0x0005"))
+        );
+        for bad in [
+            "",
+            "<key>ifdDriverOptions</key>",
+            "<key>ifdDriverOptions</key><string>",
+            "<key>ifdDriverOptions</key><string>x</string>",
+        ] {
             assert_eq!(options(bad), None, "{bad}");
         }
     }

@@ -48,7 +48,10 @@ impl System for Here {
 
     fn folder(&self, path: &str) -> Look<Vec<String>> {
         look(fs::read_dir(path).map(|entries| {
-            let mut names: Vec<String> = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+            let mut names: Vec<String> = entries
+                .flatten()
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .collect();
             names.sort_unstable();
             names
         }))
@@ -85,9 +88,12 @@ impl System for Here {
     fn readers(&self) -> Result<Vec<Reader>, (NoReaders, String)> {
         let (send, receive) = mpsc::channel();
         thread::spawn(move || send.send(list_readers()));
-        let listed = receive
-            .recv_timeout(PATIENCE)
-            .map_err(|_| (NoReaders::Failed, format!("the smart card service did not answer within {} s", PATIENCE.as_secs())))?;
+        let listed = receive.recv_timeout(PATIENCE).map_err(|_| {
+            (
+                NoReaders::Failed,
+                format!("the smart card service did not answer within {} s", PATIENCE.as_secs()),
+            )
+        })?;
         let readers = listed.map_err(|e| {
             let why = match e.kind {
                 SourceErrorKind::NoService => NoReaders::NoService,
@@ -119,8 +125,10 @@ impl System for Here {
 
     fn holders(&self, path: &str) -> Vec<Program> {
         programs(|process| {
-            fs::read_dir(process.join("fd"))
-                .is_ok_and(|open| open.flatten().any(|entry| fs::read_link(entry.path()).is_ok_and(|file| file.as_os_str() == OsStr::new(path))))
+            fs::read_dir(process.join("fd")).is_ok_and(|open| {
+                open.flatten()
+                    .any(|entry| fs::read_link(entry.path()).is_ok_and(|file| file.as_os_str() == OsStr::new(path)))
+            })
         })
     }
 }

@@ -17,11 +17,21 @@ pub(super) fn check(system: &dyn System, facts: &Facts) -> Option<Finding> {
         let (driver, interface) = reader.drivers.iter().find(|(driver, _)| MODULES.contains(&driver.as_str()))?;
         Some((reader, driver, interface))
     });
-    let unload = format!("sudo modprobe -r {}", if loaded.is_empty() { "pn533_usb pn533 nfc".to_owned() } else { loaded.join(" ") });
+    let unload = format!(
+        "sudo modprobe -r {}",
+        if loaded.is_empty() {
+            "pn533_usb pn533 nfc".to_owned()
+        } else {
+            loaded.join(" ")
+        }
+    );
     let keep_out = "printf 'blacklist pn533_usb\\nblacklist pn533\\nblacklist nfc\\n' | sudo tee /etc/modprobe.d/blacklist-nfc.conf";
     Some(match bound {
         Some((reader, driver, interface)) => {
-            let found = format!("the kernel's driver {driver} holds the {} ({interface}): pcscd cannot have it", reader.name);
+            let found = format!(
+                "the kernel's driver {driver} holds the {} ({interface}): pcscd cannot have it",
+                reader.name
+            );
             Finding::new(NAME, State::Problem, found).cured_by([
                 unload,
                 keep_out.to_owned(),
@@ -30,7 +40,10 @@ pub(super) fn check(system: &dyn System, facts: &Facts) -> Option<Finding> {
             ])
         }
         None if loaded.iter().any(|name| name.starts_with("pn533")) => {
-            let found = format!("the kernel's NFC modules are loaded ({}) and will take an ACR122U that is plugged in", loaded.join(", "));
+            let found = format!(
+                "the kernel's NFC modules are loaded ({}) and will take an ACR122U that is plugged in",
+                loaded.join(", ")
+            );
             Finding::new(NAME, State::Warning, found).cured_by([unload, keep_out.to_owned()])
         }
         None => Finding::ok(NAME, "the kernel's NFC driver holds no reader"),

@@ -14,15 +14,17 @@ pub(super) fn check(system: &dyn System, facts: &Facts) -> Option<Finding> {
     let path = socket(system);
     if system.socket(&path) == Look::Denied {
         let found = format!("this user may not open {path}");
-        return Some(Finding::new(NAME, State::Problem, found).cured_by([format!("ls -l {path}"), "sudo usermod -aG GROUP $USER, with the group that owns it; log in again".to_owned()]));
+        return Some(Finding::new(NAME, State::Problem, found).cured_by([
+            format!("ls -l {path}"),
+            "sudo usermod -aG GROUP $USER, with the group that owns it; log in again".to_owned(),
+        ]));
     }
     match &facts.readers {
         Err((NoReaders::Permission, detail)) => {
-            let found = format!("pcscd refuses this user ({detail}): polkit allows it to who sits at the machine, not to SSH sessions and services");
-            Some(Finding::new(NAME, State::Problem, found).cured_by([
-                RULE,
-                "sudo usermod -aG plugdev $USER; log in again",
-            ]))
+            let found = format!(
+                "pcscd refuses this user ({detail}): polkit allows it to who sits at the machine, not to SSH sessions and services"
+            );
+            Some(Finding::new(NAME, State::Problem, found).cured_by([RULE, "sudo usermod -aG plugdev $USER; log in again"]))
         }
         Ok(_) => Some(Finding::ok(NAME, "this user may use the smart card service")),
         // Nothing to be allowed to.

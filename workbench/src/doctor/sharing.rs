@@ -11,18 +11,29 @@ fn cure(program: &Program) -> String {
         "scdaemon" => "gpgconf --kill scdaemon".to_owned(),
         "pcsc_scan" => format!("end pcsc_scan: kill {}", program.pid),
         "gsd-smartcard" => "systemctl --user mask --now org.gnome.SettingsDaemon.Smartcard.target".to_owned(),
-        name if name.contains("firefox") || name.contains("chrom") => format!("close {name}, or remove the PKCS#11 module from its settings"),
+        name if name.contains("firefox") || name.contains("chrom") => {
+            format!("close {name}, or remove the PKCS#11 module from its settings")
+        }
         name => format!("end {name}: kill {}", program.pid),
     }
 }
 
 fn names(programs: &[Program]) -> String {
-    programs.iter().map(|program| format!("{} ({})", program.name, program.pid)).collect::<Vec<_>>().join(", ")
+    programs
+        .iter()
+        .map(|program| format!("{} ({})", program.name, program.pid))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 pub(super) fn check(system: &dyn System, facts: &Facts) -> Option<Finding> {
     const NAME: &str = "sharing";
-    let others = |programs: Vec<Program>| programs.into_iter().filter(|program| !SERVICE.contains(&program.name.as_str())).collect::<Vec<_>>();
+    let others = |programs: Vec<Program>| {
+        programs
+            .into_iter()
+            .filter(|program| !SERVICE.contains(&program.name.as_str()))
+            .collect::<Vec<_>>()
+    };
     // Past pcscd, straight at the device: libnfc, nfcpy.
     for reader in &facts.usb {
         let holders = others(reader.file.as_ref().map(|file| system.holders(file)).unwrap_or_default());
@@ -33,7 +44,11 @@ pub(super) fn check(system: &dyn System, facts: &Facts) -> Option<Finding> {
     }
     let readers = facts.readers.as_ref().ok()?;
     let clients = others(system.clients());
-    let who = if clients.is_empty() { "a program that this user cannot see".to_owned() } else { names(&clients) };
+    let who = if clients.is_empty() {
+        "a program that this user cannot see".to_owned()
+    } else {
+        names(&clients)
+    };
     let cures = || {
         if clients.is_empty() {
             vec!["sudo tapdoor doctor, to see which one it is".to_owned()]

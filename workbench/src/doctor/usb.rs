@@ -44,7 +44,12 @@ impl UsbReader {
 /// The readers that are plugged in.
 pub(super) fn readers(system: &dyn System) -> Vec<UsbReader> {
     let ports = system.folder(DEVICES).found().unwrap_or_default();
-    let text = |port: &str, file: &str| system.file(&format!("{DEVICES}/{port}/{file}")).found().map(|text| text.trim().to_owned());
+    let text = |port: &str, file: &str| {
+        system
+            .file(&format!("{DEVICES}/{port}/{file}"))
+            .found()
+            .map(|text| text.trim().to_owned())
+    };
     let interfaces: Vec<&String> = ports.iter().filter(|port| port.contains(':')).collect();
     let devices = ports.iter().filter(|port| !port.contains(':') && !port.starts_with("usb"));
     devices
@@ -53,16 +58,21 @@ pub(super) fn readers(system: &dyn System) -> Vec<UsbReader> {
             let &(.., name) = KNOWN.iter().find(|known| known.0 == vendor && known.1 == product)?;
             let words = [text(port, "manufacturer"), text(port, "product")];
             let number = |file: &str| text(port, file)?.parse::<u16>().ok();
-            let drivers = interfaces.iter().filter(|interface| interface.starts_with(&format!("{port}:"))).filter_map(|interface| {
-                let driver = system.link(&format!("{DEVICES}/{interface}/driver")).found()?;
-                Some((driver.rsplit('/').next()?.to_owned(), (*interface).clone()))
-            });
+            let drivers = interfaces
+                .iter()
+                .filter(|interface| interface.starts_with(&format!("{port}:")))
+                .filter_map(|interface| {
+                    let driver = system.link(&format!("{DEVICES}/{interface}/driver")).found()?;
+                    Some((driver.rsplit('/').next()?.to_owned(), (*interface).clone()))
+                });
             Some(UsbReader {
                 port: port.clone(),
                 name,
                 release: text(port, "bcdDevice").and_then(|text| u16::from_str_radix(&text, 16).ok()),
                 words: words.into_iter().flatten().collect::<Vec<_>>().join(" "),
-                file: number("busnum").zip(number("devnum")).map(|(bus, device)| format!("/dev/bus/usb/{bus:03}/{device:03}")),
+                file: number("busnum")
+                    .zip(number("devnum"))
+                    .map(|(bus, device)| format!("/dev/bus/usb/{bus:03}/{device:03}")),
                 drivers: drivers.collect(),
             })
         })
@@ -75,19 +85,33 @@ pub(super) fn check(system: &dyn System, facts: &Facts) -> Option<Finding> {
         return None;
     }
     if system.folder(DEVICES).is_missing() {
-        return Some(Finding::new(NAME, State::Note, "this machine shows no USB (a container, perhaps): readers cannot be looked for"));
+        return Some(Finding::new(
+            NAME,
+            State::Note,
+            "this machine shows no USB (a container, perhaps): readers cannot be looked for",
+        ));
     }
     if facts.usb.is_empty() {
         let found = "no NFC reader of a known kind is plugged in";
-        return Some(Finding::new(NAME, State::Note, found).cured_by(["plug the reader in, straight into the machine rather than through a hub"]));
+        return Some(
+            Finding::new(NAME, State::Note, found).cured_by(["plug the reader in, straight into the machine rather than through a hub"]),
+        );
     }
     for reader in &facts.usb {
         if reader.words.contains("RFCARD") || reader.words.contains("RF1258") {
-            let found = format!("the {} at {} calls itself \"{}\": a clone, of a kind that has reported no card to pcscd", reader.name, reader.port, reader.words);
+            let found = format!(
+                "the {} at {} calls itself \"{}\": a clone, of a kind that has reported no card to pcscd",
+                reader.name, reader.port, reader.words
+            );
             return Some(Finding::new(NAME, State::Warning, found).cured_by(["if taps are not seen, use another reader"]));
         }
         if let Some(release) = reader.release.filter(|release| reader.is_acr122() && *release < OLDEST) {
-            let found = format!("the ACR122U at {} has firmware {:x}.{:02x}, which libccid refuses", reader.port, release >> 8, release & 0xFF);
+            let found = format!(
+                "the ACR122U at {} has firmware {:x}.{:02x}, which libccid refuses",
+                reader.port,
+                release >> 8,
+                release & 0xFF
+            );
             return Some(Finding::new(NAME, State::Warning, found).cured_by([
                 "set ifdDriverOptions to 0x0005 in /etc/libccid_Info.plist".to_owned(),
                 super::restart_pcscd(system).to_owned(),
@@ -98,7 +122,13 @@ pub(super) fn check(system: &dyn System, facts: &Facts) -> Option<Finding> {
         .usb
         .iter()
         .map(|reader| match reader.release {
-            Some(release) => format!("{} (firmware {:x}.{:02x}) at {}", reader.name, release >> 8, release & 0xFF, reader.port),
+            Some(release) => format!(
+                "{} (firmware {:x}.{:02x}) at {}",
+                reader.name,
+                release >> 8,
+                release & 0xFF,
+                reader.port
+            ),
             None => format!("{} at {}", reader.name, reader.port),
         })
         .collect();

@@ -12,6 +12,8 @@
 //! Where there is a field, `after=SECONDS` lets the phone come so much later, and `stay=SECONDS` takes it away again.
 
 #[cfg(unix)]
+mod acr122u;
+#[cfg(unix)]
 mod radio;
 mod spec;
 

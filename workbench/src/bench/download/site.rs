@@ -115,6 +115,7 @@ fn lock(number: u16, site: &[u8; 16], providers: &[String]) -> Result<(String, S
         providers,
         url: "https://localhost",
         ca: CA_CERTIFICATE,
+        aliro: false,
     };
     let public = public_key(&signing).map(hex::encode).unwrap_or_default();
     let chip = chip_fields(&keys);

@@ -98,6 +98,15 @@ impl Activate {
         }
     }
 
+    /// What it has come to, once it has ended.
+    #[must_use]
+    pub fn finished(&self) -> Option<Result<(Ats, Parameters), ActivateError>> {
+        (self.state == State::Done).then(|| match self.failure {
+            Some(failure) => Err(failure),
+            None => Ok((self.ats.clone(), self.parameters)),
+        })
+    }
+
     fn again(&mut self, failure: ActivateError) {
         match self.retries.checked_sub(1) {
             Some(left) => self.retries = left,

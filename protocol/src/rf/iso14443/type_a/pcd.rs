@@ -102,6 +102,12 @@ impl Select {
         select
     }
 
+    /// What it has come to, once it has ended.
+    #[must_use]
+    pub fn finished(&self) -> Option<Result<Option<Card>, SelectError>> {
+        (self.state == State::Done).then_some(self.outcome)
+    }
+
     const fn level_number(&self) -> u8 {
         match self.state {
             State::Anticollision | State::Select => self.level as u8 + 1,

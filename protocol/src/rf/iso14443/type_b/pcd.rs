@@ -54,6 +54,12 @@ impl Select {
         }
     }
 
+    /// What it has come to, once it has ended.
+    #[must_use]
+    pub const fn finished(&self) -> Option<Result<Option<Atqb>, RfError>> {
+        self.outcome
+    }
+
     fn next_slot(&mut self) {
         self.slot += 1;
         if self.slot < 1 << self.request.slots {
@@ -156,6 +162,12 @@ impl Attrib {
             retries: 1,
             outcome: None,
         }
+    }
+
+    /// What it has come to, once it has ended.
+    #[must_use]
+    pub const fn finished(&self) -> Option<Result<Parameters, RfError>> {
+        self.outcome
     }
 }
 

@@ -1,0 +1,162 @@
+//! Where the time of a tap went: in the air, in the phone, in the host.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::style::{Role, Style};
+use crate::decode::Decoded;
+use crate::event::{Direction, Event, Layer};
+use crate::header::Header;
+use crate::rf;
+
+/// Whether the file that was read had no times.
+pub(super) fn is_untimed(header: &Header) -> bool {
+    header.extra.text("clock").as_deref() == Some("none")
+}
+
+/// One layer's times, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Clock {
+    events: u64,
+    /// When the last thing ended, and which way it went.
+    last: Option<(u64, Direction)>,
+    air: u64,
+    phone: u64,
+    host: u64,
+}
+
+impl Clock {
+    fn add(&mut self, t: u64, dir: Direction, air: u64) {
+        self.events += 1;
+        self.air += air;
+        if let Some((before, _)) = self.last {
+            let gap = t.saturating_sub(before);
+            match dir {
+                Direction::In => self.phone += gap,
+                Direction::Out => self.host += gap,
+            }
+        }
+        self.last = Some((t.saturating_add(air), dir));
+    }
+}
+
+/// Adds up the times of a tap.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Timing {
+    tap: Option<u64>,
+    first: Option<u64>,
+    end: u64,
+    rf: Clock,
+    apdu: Clock,
+    wtx: u64,
+    granted: u64,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    event: &'static str,
+    tap: Option<u64>,
+    ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    air_ms: Option<f64>,
+    phone_ms: f64,
+    host_ms: f64,
+    frames: u64,
+    apdus: u64,
+    wtx: u64,
+    wtx_ms: f64,
+}
+
+fn ms(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e6
+}
+
+impl Timing {
+    pub(super) fn add(&mut self, event: &Event, decoded: &Decoded) {
+        self.tap = event.tap;
+        self.first.get_or_insert(event.t);
+        self.end = self.end.max(event.t);
+        if let Some(granted) = decoded.wtx {
+            self.wtx += 1;
+            self.granted += granted;
+        } else if event.layer == Layer::Note && event.extra.get("wtx").is_some() {
+            self.wtx += 1;
+        }
+        let (Some(dir), Some(data)) = (event.dir, &event.data) else {
+            return;
+        };
+        match event.layer {
+            Layer::Rf => {
+                let number = |name| event.extra.get(name).and_then(|text| text.parse::<u64>().ok());
+                let air = number("duration").unwrap_or_else(|| rf::air_time(data.len(), number("rate").unwrap_or(106)));
+                self.rf.add(event.t, dir, air);
+                self.end = self.end.max(event.t.saturating_add(air));
+            }
+            Layer::Apdu => self.apdu.add(event.t, dir, 0),
+            _ => {}
+        }
+    }
+
+    fn summary(&self) -> Option<Summary> {
+        let (rf, apdu) = (self.rf.events, self.apdu.events);
+        if rf + apdu < 2 {
+            return None;
+        }
+        let clock = if rf > 0 { self.rf } else { self.apdu };
+        Some(Summary {
+            event: "summary",
+            tap: self.tap,
+            ms: ms(self.end.saturating_sub(self.first?)),
+            air_ms: (rf > 0).then(|| ms(clock.air)),
+            phone_ms: ms(clock.phone),
+            host_ms: ms(clock.host),
+            frames: rf,
+            apdus: apdu,
+            wtx: self.wtx,
+            wtx_ms: ms(self.granted),
+        })
+    }
+
+    /// Writes where the time went, and begins afresh.
+    pub(super) fn finish<W: Write>(&mut self, untimed: bool, style: Style, out: &mut W) -> io::Result<()> {
+        let summary = std::mem::take(self).summary();
+        let Some(sum) = summary else {
+            return Ok(());
+        };
+        let mut parts = Vec::new();
+        if !untimed {
+            let share = |part: f64| if sum.ms > 0.0 { 100.0 * part / sum.ms } else { 0.0 };
+            let mut places = format!("{:.3} ms:", sum.ms);
+            if let Some(air) = sum.air_ms {
+                places.push_str(&format!(" air {air:.3} ({:.0} %),", share(air)));
+            }
+            let phone = if sum.air_ms.is_some() { "phone" } else { "phone and air" };
+            places.push_str(&format!(
+                " {phone} {:.3} ({:.0} %), host {:.3} ({:.0} %)",
+                sum.phone_ms,
+                share(sum.phone_ms),
+                sum.host_ms,
+                share(sum.host_ms)
+            ));
+            parts.push(places);
+        }
+        match (sum.wtx, sum.wtx_ms) {
+            (0, _) => {}
+            (n, 0.0) => parts.push(format!("{n} waiting time extensions")),
+            (n, granted) => parts.push(format!("{n} waiting time extensions, {granted:.1} ms granted")),
+        }
+        if parts.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "\n    {}", style.paint(Role::Heading, &parts.join("; ")))
+    }
+
+    /// The same as an object.
+    pub(super) fn finish_json<W: Write>(&mut self, untimed: bool, out: &mut W) -> io::Result<()> {
+        match std::mem::take(self).summary() {
+            Some(summary) if !untimed || summary.wtx > 0 => super::object(&summary, out),
+            _ => Ok(()),
+        }
+    }
+}

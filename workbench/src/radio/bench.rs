@@ -1,0 +1,74 @@
+//! How long a whole tap is on the air, by simulated time: from the moment the field comes to the answer to S(DESELECT).
+
+use std::path::Path;
+
+use serde::Serialize;
+use tapdoor_captures::{Header, SharedTape, TapeMode, TapeWriter};
+use tapdoor_protocol::rf::frame::BitRate;
+use tapdoor_reader::TapVerdict;
+use tapdoor_reader::config::Method;
+
+use super::stage::{Stage, Traffic};
+use crate::bench::BenchError;
+
+/// The limit of a challenge-response tap at 106 kbit/s, in milliseconds.
+pub const LIMIT_MS: f64 = 25.0;
+
+/// The methods whose taps go through the air, by name.
+pub const METHODS: [(&str, Method); 2] = [("challenge-response", Method::ChallengeResponse), ("aka", Method::Aka)];
+/// The rates.
+pub const RATES: [BitRate; 2] = [BitRate::Kbps106, BitRate::Kbps424];
+
+/// What a tap costs on the air.
+#[derive(Clone, Debug, Serialize)]
+pub struct AirCost {
+    /// Method.
+    pub method: &'static str,
+    /// Rate after PPS, in kbit/s.
+    pub rate: u32,
+    /// From field on to the answer to S(DESELECT), guard time and activation included, the phone's work being nothing; in milliseconds.
+    pub ms: f64,
+    /// How much of it frames were on the air, in milliseconds.
+    pub on_air_ms: f64,
+    /// APDUs, CONTROL FLOW aside.
+    pub apdus: u64,
+    /// What passed.
+    #[serde(flatten)]
+    pub traffic: Traffic,
+}
+
+/// A tap with each method at each rate. With `tapes` a folder, the frames of each are written there, as `METHOD-RATE.tape`.
+///
+/// # Errors
+/// [`BenchError`].
+pub fn taps(tapes: Option<&Path>) -> Result<Vec<AirCost>, BenchError> {
+    let mut costs = Vec::new();
+    for (name, method) in METHODS {
+        for rate in RATES {
+            let mut stage = Stage::new(method, rate)?;
+            if let Some(folder) = tapes {
+                let header = Header {
+                    mode: Some(TapeMode::Sim),
+                    driver: Some("field".into()),
+                    notes: Some(format!("{name} at {} kbit/s, simulated time", rate.kbps())),
+                    ..Header::now("tapdoor bench radio")
+                };
+                let tape = TapeWriter::create(folder.join(format!("{name}-{}.tape", rate.kbps())), &header)?;
+                stage.record(&SharedTape::new(tape));
+            }
+            let tap = stage.tap(tapdoor_link::FieldPlan::new())?;
+            if tap.verdict != TapVerdict::Open {
+                return Err(BenchError::Tap(tap.detail));
+            }
+            costs.push(AirCost {
+                method: name,
+                rate: rate.kbps(),
+                ms: tap.time.as_micros_f64() / 1000.0,
+                on_air_ms: tap.traffic.on_air.as_micros_f64() / 1000.0,
+                apdus: tap.apdus,
+                traffic: tap.traffic,
+            });
+        }
+    }
+    Ok(costs)
+}
