@@ -181,7 +181,7 @@ pub struct LockArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963\n  tapdoor phone --config site/phone.toml --serve tcp-listen:127.0.0.1:35970\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --lab wrong-key\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --server https://127.0.0.1:8443\n  tapdoor phone --config site/phone.toml --serve pn532:/tmp/pn532\n  tapdoor phone --config site/phone.toml --serve ifd:/run/tapdoor-reader,after=3\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963,as=acr122u\n\nWhere: vpcd:HOST:PORT (connect to a vpcd), vpcd:HOST:PORT,as=acr122u (as a whole ACR122U), tcp-listen:HOST:PORT (vpcd's framing,\nlistening), pn532:PATH (a PN532 on a new pseudo-terminal, PATH a symlink to it), ifd:SOCKET (an ACR122U behind our own PC/SC driver),\nudp:HOST:PORT (frames in nfcpy's format). pn532: and ifd: take after=SECONDS and stay=SECONDS: the phone comes later, and leaves.\n\nLaboratory switches: missing[=challenge-response|aka|aliro|identity|AID], wrong-key, slow=MILLISECONDS,\nsilent[=N] (from the Nth APDU of a tap on), tear[=N] (gone at the Nth APDU), answer=HEX."
+    after_help = "Examples:\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963\n  tapdoor phone --config site/phone.toml --serve tcp-listen:127.0.0.1:35970\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --lab wrong-key\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --server https://127.0.0.1:8443\n  tapdoor phone --config site/phone.toml --serve pn532:/tmp/pn532\n  tapdoor phone --config site/phone.toml --serve ifd:/run/tapdoor-reader,after=3\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963,as=acr122u\n\nWhere: vpcd:HOST:PORT (connect to a vpcd), vpcd:HOST:PORT,as=acr122u (as a whole ACR122U), tcp-listen:HOST:PORT (vpcd's framing,\nlistening), pn532:PATH (a PN532 on a new pseudo-terminal, PATH a symlink to it), ifd:SOCKET (an ACR122U behind our own PC/SC driver),\nudp:HOST:PORT (frames in nfcpy's format). pn532: and ifd: take after=SECONDS and stay=SECONDS: the phone comes later, and leaves;\npn532: takes peer=PATH: a second PN532, which can be a target in the first one's field.\n\nLaboratory switches: missing[=challenge-response|aka|aliro|identity|AID], wrong-key, slow=MILLISECONDS,\nsilent[=N] (from the Nth APDU of a tap on), tear[=N] (gone at the Nth APDU), answer=HEX."
 )]
 pub struct PhoneArgs {
     /// phone.toml
@@ -474,16 +474,15 @@ pub struct ReplayArgs {
 #[command(
     after_help = "Examples:\n  tapdoor dep --poll 127.0.0.1:54321\n  tapdoor dep --initiator 127.0.0.1:54321 --rate 424 --bytes 1,250,2000\n  tapdoor dep --target 127.0.0.1:54321\n\nFrames travel over UDP in nfcpy's format. The target sends back what it is sent; the initiator sends so many bytes and\nexpects them back. Exit status 1 if others came back."
 )]
-#[group(id = "role", required = true, multiple = false)]
 pub struct DepArgs {
     /// What type F card listens at HOST:PORT
-    #[arg(long, value_name = "HOST:PORT", group = "role")]
+    #[arg(long, value_name = "HOST:PORT", required_unless_present_any = ["initiator", "target"], conflicts_with_all = ["initiator", "target"])]
     pub poll: Option<String>,
     /// Be the initiator, with the target that listens at HOST:PORT
-    #[arg(long, value_name = "HOST:PORT", group = "role")]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "target")]
     pub initiator: Option<String>,
     /// Be a target at HOST:PORT that sends back what it is sent
-    #[arg(long, value_name = "HOST:PORT", group = "role")]
+    #[arg(long, value_name = "HOST:PORT")]
     pub target: Option<String>,
     /// Rate in kbit/s: 106, 212 or 424
     #[arg(long, value_name = "KBPS", default_value_t = 212)]
