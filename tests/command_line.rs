@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::house::{House, LONG, assert_opens, assert_tap};
 use crate::proc::{Proc, run, tapdoor};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: &[&str] = &[
     "server",
     "doctor",
     "probe",
@@ -29,6 +29,13 @@ const COMMANDS: [&str; 13] = [
     "apdu",
     "readers",
     "show",
+    "convert",
+    "diff",
+    "redact",
+    "verify",
+    "replay",
+    "run",
+    "shell",
     "bench",
     "completions",
     "man",
@@ -101,15 +108,15 @@ fn wrong_usage_is_exit_status_2() {
         &["lock"],
         &["lock", "--config", &lock],
         &["lock", "--config", &lock, "--reader", "bogus:"],
-        &["lock", "--config", &lock, "--reader", "udp:127.0.0.1:5"],
+        &["lock", "--config", &lock, "--reader", "udp:nowhere"],
         &["lock", "--config", &lock, "--reader", "sim:fly"],
         &["lock", "--config", &lock, "--reader", "sim:", "--count", "0"],
         &["lock", "--config", &lock, "--reader", "sim:", "--once", "--count", "2"],
         &["lock", "--config", &lock, "--reader", "sim:", "--expect", "perhaps"],
-        &["lock", "--config", &lock, "--reader", "sim:", "--once", "--method", "aliro"],
+        &["lock", "--config", &lock, "--reader", "sim:", "--once", "--method", "fly"],
         &["phone", "--config", &phone],
         &["phone", "--config", &phone, "--serve", "vpcd"],
-        &["phone", "--config", &phone, "--serve", "pn532:/tmp/x"],
+        &["phone", "--config", &phone, "--serve", "pn532:"],
         &["phone", "--config", &phone, "--serve", "tcp-listen:127.0.0.1:0", "--lab", "fly"],
         &["apdu", "--reader", "sim:"],
         &["apdu", "--reader", "sim:", "00A4040000", "--sw", "90"],
@@ -447,6 +454,81 @@ fn show_understands_or_says_that_it_does_not() {
     for missing in [house.arg("."), house.arg("nowhere.tape")] {
         let (code, _, stderr) = text(&["show", &missing]);
         assert_eq!(code, 4, "{stderr}");
+    }
+}
+
+#[test]
+fn tapes_are_converted_compared_and_redacted() {
+    let house = House::new();
+    let tape = recorded(&house);
+    // Another tap of the same phone has other challenges and is no other session.
+    let other = house.arg("other.tape");
+    assert_eq!(sim(&house, "sim:", &["--once", "--record", &other]).0, 0);
+    let (code, events, stderr) = json(&["diff", &tape, &other]);
+    assert_eq!(code, 0, "{events:?} {stderr}");
+    assert_eq!(events.last().unwrap()["differences"], 0, "{events:?}");
+    let refused = house.arg("refused.tape");
+    assert_eq!(sim(&house, "sim:wrong-key", &["--once", "--record", &refused]).0, 1);
+    let (code, events, _) = json(&["diff", &tape, &refused]);
+    assert_eq!(code, 1);
+    assert!(
+        events.iter().any(|event| event["kind"] == "verdict" && event["a"] == "open"),
+        "{events:?}"
+    );
+
+    // There and back.
+    for (name, to) in [
+        ("tap.json", "json"),
+        ("tap.pcapng", "pcapng"),
+        ("tap.dump", "dump"),
+        ("tap.door", "door"),
+        ("tap.csv", "csv"),
+    ] {
+        let made = house.arg(name);
+        let (code, events, stderr) = json(&["convert", &tape, &made]);
+        assert_eq!((code, events[0]["to"].as_str()), (0, Some(to)), "{stderr}");
+        assert_eq!(stderr.contains("lost:"), to != "json", "{stderr}");
+    }
+    let back = house.arg("back.tape");
+    assert_eq!(text(&["convert", &house.arg("tap.json"), &back]).0, 0);
+    assert_eq!(fs::read(&back).unwrap(), fs::read(&tape).unwrap());
+    for (name, status) in [("tap.pcapng", 1), ("tap.dump", 1)] {
+        // The verdict and the lock's own chip are not in there; the exchanges are.
+        let (code, events, stderr) = json(&["diff", &tape, &house.arg(name)]);
+        assert_eq!(code, status, "{events:?} {stderr}");
+        assert!(
+            events
+                .iter()
+                .all(|event| event["event"] != "difference" || event["step"] == "verdict"),
+            "{events:?}"
+        );
+    }
+
+    // Nothing of the secrets is left, and the session is the same.
+    let clean = house.arg("clean.tape");
+    let (code, events, stderr) = json(&["redact", &tape, &clean]);
+    assert!(code == 0 && events[0]["values"].as_u64().unwrap() >= 4, "{events:?} {stderr}");
+    assert_eq!(json(&["diff", &tape, &clean]).0, 0);
+    let (old, new) = (fs::read_to_string(&tape).unwrap(), fs::read_to_string(&clean).unwrap());
+    assert_eq!(old.lines().count(), new.lines().count());
+    assert_ne!(old, new);
+
+    // What cannot be done.
+    assert_eq!(text(&["convert", &tape, &tape]).0, 2);
+    assert_eq!(text(&["convert", &tape, &house.arg("x.unknown")]).0, 2);
+    assert_eq!(text(&["convert", &tape, &house.arg("x.tape"), "--to", "libnfc"]).0, 2);
+    assert_eq!(text(&["show", &tape, "--from", "nonsense"]).0, 2);
+    let rubbish = house.arg("rubbish");
+    fs::write(&rubbish, "00000001 SW: 90 00\n").unwrap();
+    for arguments in [
+        &["show", &rubbish][..],
+        &["convert", &rubbish, &back],
+        &["diff", &tape, &rubbish],
+        &["redact", &rubbish, &back],
+    ] {
+        let (code, _, stderr) = text(arguments);
+        assert_eq!(code, 4, "{stderr}");
+        assert!(stderr.contains("rubbish: line 1, ") && stderr.contains("expected"), "{stderr}");
     }
 }
 
@@ -857,10 +939,8 @@ fn a_probe_says_what_a_phone_is_and_its_tape_says_it_again() {
     assert_eq!((&live[0]["event"], &live[1]["event"]), (&"ready".into(), &"atr".into()));
     assert_eq!(live[1]["kind"], "contactless");
     let summary = live.last().unwrap();
-    assert_eq!(
-        (&summary["event"], &summary["ours"], &summary["android"]),
-        (&"summary".into(), &3.into(), &false.into())
-    );
+    assert_eq!((&summary["event"], &summary["android"]), (&"summary".into(), &false.into()));
+    assert!(summary["ours"].as_u64().unwrap() >= 3, "{summary}");
     let application = live.iter().find(|event| event["aid"] == "f0544150444f4f5201").unwrap();
     assert_eq!(
         (&application["state"], &application["sw"], &application["data"]),
@@ -901,5 +981,5 @@ fn a_probe_of_a_card_program_that_connects() {
     let listen = probe.wait_event("ready", LONG)["listen"].as_str().unwrap().to_owned();
     let phone = house.arg("phone.toml");
     let _phone = Proc::tapdoor(&["phone", "--config", &phone, "--serve", &format!("vpcd:{listen}")], &[]);
-    assert_eq!(probe.wait_event("summary", LONG)["ours"], 3);
+    assert!(probe.wait_event("summary", LONG)["ours"].as_u64().unwrap() >= 3);
 }

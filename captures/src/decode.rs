@@ -100,6 +100,7 @@ enum App {
     Aliro,
     HomeKey,
     Ndef,
+    Desfire,
 }
 
 impl App {
@@ -121,6 +122,8 @@ impl App {
             Self::HomeKey
         } else if aid == [0xD2, 0x76, 0x00, 0x00, 0x85, 0x01, 0x01] {
             Self::Ndef
+        } else if aid == [0xD2, 0x76, 0x00, 0x00, 0x85, 0x01, 0x00] {
+            Self::Desfire
         } else {
             Self::Unknown
         }
@@ -305,7 +308,7 @@ impl Session {
         let data = view.find(command.data);
         let (name, mut fields, asked) = self.meaning(&command, data, chip);
         self.asked = asked;
-        let name = match command.is_chained() {
+        let name = match command.is_chained() && !name.starts_with("DESFire") {
             true => {
                 fields.clear();
                 format!("{name}, more follows")
@@ -323,10 +326,16 @@ impl Session {
         let (cla, ins, p1, p2) = (command.plain_cla(), command.ins, command.p1, command.p2);
         let proprietary = cla & 0x80 != 0 && cla != 0xA0;
         let home = self.selected == App::HomeKey;
-        if home || self.selected == App::Aliro {
-            if let Some((name, fields, answer)) = aliro::command(command, data, home) {
-                return (name, fields, Asked::Aliro(answer));
-            }
+        if (home || self.selected == App::Aliro)
+            && let Some((name, fields, answer)) = aliro::command(command, data, home)
+        {
+            return (name, fields, Asked::Aliro(answer));
+        }
+        if command.cla == 0x90
+            && (self.selected == App::Desfire || (self.selected == App::Unknown && (p1, p2) == (0, 0)))
+            && let Some(name) = names::desfire(ins)
+        {
+            return (format!("DESFire {name}"), data.field("data"), Asked::Other);
         }
         match ins {
             _ if cla == 0xFF => ("command to the reader itself".into(), data.field("data"), Asked::Other),

@@ -14,7 +14,13 @@
 //! | [`frames`] | [`FrameTape`]: the frames of a lock's reader, without searches in vain, and with secrets masked |
 //! | [`mask`] | [`Masker`]: which bytes are secrets |
 //! | [`read`] | [`TapeReader`], streaming and bounded |
+//! | [`mod@import`] | [`Import`]: other programs' files as events, recognised from their content |
+//! | [`mod@export`] | events as other programs' files, and what was lost |
+//! | [`rf`] | frames: CRC, ISO-DEP blocks, and [`Assembler`], which makes APDUs of them |
 //! | [`decode`] | [`Decoder`]: what an event means |
+//! | [`volatile`] | which fields are fresh in every tap |
+//! | [`mod@diff`] | two sessions compared by what they mean |
+//! | [`redact`] | secrets and identities taken out |
 //! | [`show`] | a tape as text or JSON, for people and programs |
 //!
 //! ```

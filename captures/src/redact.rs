@@ -39,11 +39,14 @@ pub struct Replaced {
     pub places: u64,
 }
 
+/// A value and its replacement, for values of one length.
+type Values = HashMap<Vec<u8>, Vec<u8>>;
+
 /// Values and what stands in their place.
 #[derive(Default)]
 struct Table {
     /// By length, the longest first.
-    lengths: Vec<(usize, HashMap<Vec<u8>, Vec<u8>>)>,
+    lengths: Vec<(usize, Values)>,
     count: usize,
 }
 

@@ -74,6 +74,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Play one side of a tape against a live other side
     Replay(ReplayArgs),
+    /// NFC-DEP with a peer over UDP, as initiator or target; type F cards there
+    Dep(DepArgs),
     /// Turn a tape, trace or log into another format
     Convert(ConvertArgs),
     /// Compare two sessions by what they mean
@@ -175,7 +177,7 @@ pub struct LockArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963\n  tapdoor phone --config site/phone.toml --serve tcp-listen:127.0.0.1:35970\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --lab wrong-key\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --server https://127.0.0.1:8443\n  tapdoor phone --config site/phone.toml --serve pn532:/tmp/pn532\n  tapdoor phone --config site/phone.toml --serve ifd:/run/tapdoor-reader,after=3\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963,as=acr122u\n\nWhere: vpcd:HOST:PORT (connect to a vpcd), vpcd:HOST:PORT,as=acr122u (as a whole ACR122U), tcp-listen:HOST:PORT (vpcd's framing,\nlistening), pn532:PATH (a PN532 on a new pseudo-terminal, PATH a symlink to it), ifd:SOCKET (an ACR122U behind our own PC/SC driver),\nudp:HOST:PORT (frames in nfcpy's format). pn532: and ifd: take after=SECONDS and stay=SECONDS: the phone comes later, and leaves.\n\nLaboratory switches: missing[=challenge-response|aka|aliro|identity|AID], wrong-key, slow=MILLISECONDS,\nsilent[=N] (from the Nth APDU of a tap on), tear[=N] (gone at the Nth APDU), answer=HEX."
+    after_help = "Examples:\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963\n  tapdoor phone --config site/phone.toml --serve tcp-listen:127.0.0.1:35970\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --lab wrong-key\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --server https://127.0.0.1:8443\n  tapdoor phone --config site/phone.toml --serve pn532:/tmp/pn532\n  tapdoor phone --config site/phone.toml --serve ifd:/run/tapdoor-reader,after=3\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963,as=acr122u\n\nWhere: vpcd:HOST:PORT (connect to a vpcd), vpcd:HOST:PORT,as=acr122u (as a whole ACR122U), tcp-listen:HOST:PORT (vpcd's framing,\nlistening), pn532:PATH (a PN532 on a new pseudo-terminal, PATH a symlink to it), ifd:SOCKET (an ACR122U behind our own PC/SC driver),\nudp:HOST:PORT (frames in nfcpy's format). pn532: and ifd: take after=SECONDS and stay=SECONDS: the phone comes later, and leaves;\npn532: takes peer=PATH: a second PN532, which can be a target in the first one's field.\n\nLaboratory switches: missing[=challenge-response|aka|aliro|identity|AID], wrong-key, slow=MILLISECONDS,\nsilent[=N] (from the Nth APDU of a tap on), tear[=N] (gone at the Nth APDU), answer=HEX."
 )]
 pub struct PhoneArgs {
     /// phone.toml
@@ -386,6 +388,9 @@ pub struct VerifyArgs {
     /// lock.toml, of the lock that recorded it
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+    /// Try only these methods, in this order, as the lock that recorded did with its --method
+    #[arg(long, value_name = "METHOD", value_delimiter = ',')]
+    pub method: Vec<String>,
     /// This tap only
     #[arg(long, value_name = "N")]
     pub tap: Option<u64>,
@@ -435,6 +440,9 @@ pub struct ReplayArgs {
     /// lock.toml, with whose keys values are made anew
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Try only these methods, in this order, as the lock that recorded did with its --method
+    #[arg(long, value_name = "METHOD", value_delimiter = ',')]
+    pub method: Vec<String>,
     /// As card: where it is shown, vpcd:HOST:PORT or tcp-listen:HOST:PORT; without it to a lock in this process
     #[arg(long, value_name = "SERVE")]
     pub serve: Option<String>,
@@ -450,6 +458,34 @@ pub struct ReplayArgs {
     /// As lock: how long to wait for a card, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub wait: u64,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor dep --poll 127.0.0.1:54321\n  tapdoor dep --initiator 127.0.0.1:54321 --rate 424 --bytes 1,250,2000\n  tapdoor dep --target 127.0.0.1:54321\n\nFrames travel over UDP in nfcpy's format. The target sends back what it is sent; the initiator sends so many bytes and\nexpects them back. Exit status 1 if others came back."
+)]
+pub struct DepArgs {
+    /// What type F card listens at HOST:PORT
+    #[arg(long, value_name = "HOST:PORT", required_unless_present_any = ["initiator", "target"], conflicts_with_all = ["initiator", "target"])]
+    pub poll: Option<String>,
+    /// Be the initiator, with the target that listens at HOST:PORT
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "target")]
+    pub initiator: Option<String>,
+    /// Be a target at HOST:PORT that sends back what it is sent
+    #[arg(long, value_name = "HOST:PORT")]
+    pub target: Option<String>,
+    /// Rate in kbit/s: 106, 212 or 424
+    #[arg(long, value_name = "KBPS", default_value_t = 212)]
+    pub rate: u32,
+    /// Rate at which the target is looked for, if it is not the same: then PSL follows
+    #[arg(long, value_name = "KBPS")]
+    pub find_at: Option<u32>,
+    /// How many bytes to send, one exchange each
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 250, 2000], value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub bytes: Vec<u32>,
+    /// General bytes of ATR, in hexadecimal
+    #[arg(long, value_name = "HEX", default_value = "")]
+    pub general: String,
 }
 
 #[derive(Args, Debug)]

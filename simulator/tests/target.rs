@@ -73,7 +73,7 @@ fn nfc_dep_at_every_rate() {
             move |chip, begun| {
                 let activated = listening(chip, &setup(b"target"), &begun);
                 let framing = if rate == 0 { 0 } else { 2 };
-                assert_eq!(activated[..2], [0x8D, rate << 4 | 0x08 | framing]);
+                assert_eq!(activated[..2], [0x8D, rate << 4 | 0x04 | framing]);
                 // ATR_REQ with its length byte.
                 assert_eq!(
                     (usize::from(activated[2]), &activated[3..5]),
@@ -117,7 +117,7 @@ fn a_card_whose_apdus_the_host_answers() {
             assert_eq!(wait(chip, &[0x12, 0x24]), [0x13]);
             let mut card = setup(&[]);
             (card[1], card[7]) = (0x05, 0x20);
-            assert_eq!(listening(chip, &card, &begun), [0x8D, 0x04, 0xE0, 0x50]);
+            assert_eq!(listening(chip, &card, &begun), [0x8D, 0x08, 0xE0, 0x50]);
             let apdu = wait(chip, &[0x86]);
             assert_eq!(apdu[..6], [0x87, 0x00, 0x00, 0xA4, 0x04, 0x00]);
             assert_eq!(wait(chip, &[0x94, 0x01, 0x02]), [0x95, 0x00]);

@@ -28,6 +28,7 @@ program strace strace strace --version
 program scriptor pcsc-tools
 program pcsc_scan pcsc-tools
 program opensc-tool opensc opensc-tool --info
+program tshark tshark tshark --version
 
 drivers=(/usr/lib/pcsc/drivers/serial/libifdvpcd.so* /usr/lib*/*/pcsc/drivers/serial/libifdvpcd.so* /usr/local/lib/pcsc/drivers/serial/libifdvpcd.so*)
 driver=''

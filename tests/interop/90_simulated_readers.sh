@@ -5,6 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 need nfc-list libnfc-bin
 need nfc-anticol libnfc-examples
+need nfc-dep-target libnfc-examples
 need pcsc_scan pcsc-tools
 need scriptor pcsc-tools
 need opensc-tool opensc
@@ -55,6 +56,13 @@ check 'nfc-list: nothing in an empty field' shows nfc-list -v -- '0 ISO14443A pa
 phone_at "pn532:$LINE,after=1,stay=2"
 check 'nfc-poll: the phone comes, and goes' shows nfc-poll -v -- 'SENS_RES\): 00 +04' 'NFCID3\): 08' 'SEL_RES\): 20' "ATS: $ATS" \
     'Waiting for card removing.*done'
+phone_at "pn532:$LINE,after=600,peer=$LINE-2"
+start target env "LIBNFC_DEFAULT_DEVICE=pn532_uart:$LINE-2" timeout 30 nfc-dep-target
+sleep 1 # its output is buffered: nothing says when it listens; nfc-dep-initiator polls until then
+check 'nfc-dep-initiator and nfc-dep-target: two chips of ours talk by NFC-DEP' shows nfc-dep-initiator -- 'NFCID3: 12 +34 +56 +78' 'Received: Hello Mars'
+join target 10
+target_heard() { cat "$WORK/target.err" && grep -q 'Received: Hello World' "$WORK/target.log"; }
+check 'nfc-dep-target: it got what was sent' target_heard
 stop phone
 link_is_gone() { [ ! -e "$LINE" ] && [ ! -L "$LINE" ]; }
 check 'the symlink goes with the phone' link_is_gone

@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`site`] | a site: its key, its lock, its phones, as keys and as configuration files |
+//! | [`dep`] | NFC-DEP with a peer over UDP, both roles |
 //! | [`init`] | a working set of files in a new folder |
 //! | [`open`] | READER of the command line: which source of cards |
 //! | [`api`] | the administration of a server |
@@ -23,6 +24,7 @@
 pub mod api;
 pub mod bench;
 pub mod demo;
+pub mod dep;
 pub mod desk;
 pub mod doctor;
 pub mod init;

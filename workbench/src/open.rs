@@ -58,7 +58,7 @@ const BAUD: u32 = 115_200;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     /// Not of any known form.
-    #[error("\"{0}\" is no reader; write {FORMS}")]
+    #[error("\"{0}\" is no reader; write {forms}", forms = FORMS)]
     Unknown(String),
     /// What follows a path.
     #[error("\"{0}\" means nothing here; a pn532: reader knows `,firmware` and `,baud=N` (9600 to 1288000, as the chip has them)")]

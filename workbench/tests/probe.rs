@@ -50,7 +50,7 @@ impl CardLink for Table {
 
 fn run(card: &mut Table, atr: Option<&[u8]>) -> (Vec<Finding>, Result<(), LinkError>) {
     let findings = RefCell::new(Vec::new());
-    let outcome = probe(card, atr, &|finding| findings.borrow_mut().push(finding));
+    let outcome = probe(card, atr, true, &|finding| findings.borrow_mut().push(finding));
     (findings.into_inner(), outcome)
 }
 
@@ -123,6 +123,10 @@ fn nothing_is_sent_that_could_change_a_card() {
     unique.sort_unstable();
     unique.dedup();
     assert_eq!(unique.len(), card.sent.len(), "something is asked twice");
+    // Nobody is in between: nothing that is meant for a reader reaches the phone.
+    let mut raw = Table::new(&[]);
+    probe(&mut raw, Some(&PHONE_ATR), false, &|_| ()).unwrap();
+    assert_eq!(raw.sent, card.sent[2..]);
     // The reader is not asked for the UID of a contact card, which would take it for a command of its own.
     let mut contact = Table::new(&[]);
     run(&mut contact, Some(&[0x3B, 0x00])).1.unwrap();

@@ -71,6 +71,33 @@ pub(super) fn file(path: &[u8]) -> String {
     name.unwrap_or_default().to_owned()
 }
 
+/// A command of DESFire in its ISO/IEC 7816-4 wrapping, class 90.
+pub(super) fn desfire(ins: u8) -> Option<&'static str> {
+    Some(match ins {
+        0x0A => "Authenticate",
+        0x1A => "AuthenticateISO",
+        0xAA => "AuthenticateAES",
+        0x71 => "AuthenticateEV2First",
+        0x77 => "AuthenticateEV2NonFirst",
+        0xAF => "AdditionalFrame",
+        0x5A => "SelectApplication",
+        0x60 => "GetVersion",
+        0x6A => "GetApplicationIDs",
+        0x6F => "GetFileIDs",
+        0x45 => "GetKeySettings",
+        0x64 => "GetKeyVersion",
+        0x51 => "GetCardUID",
+        0x6E => "FreeMemory",
+        0xF5 => "GetFileSettings",
+        0xBD => "ReadData",
+        0x3D => "WriteData",
+        0x6C => "GetValue",
+        0xBB => "ReadRecords",
+        0xC7 => "CommitTransaction",
+        _ => return None,
+    })
+}
+
 /// A command to the PN532, or its answer (PN532 user manual 7).
 pub(super) fn pn532(bytes: &[u8]) -> String {
     let (answer, code, rest) = match bytes {

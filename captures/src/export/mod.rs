@@ -131,17 +131,27 @@ fn exporter<'a, W: Write + 'a>(
     })
 }
 
+/// A conversion that ended early.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Stopped {
+    /// Why.
+    pub error: ConvertError,
+    /// What was done until then.
+    pub report: Report,
+}
+
 /// Writes all events in a format.
 ///
 /// # Errors
-/// [`ConvertError`], with what was done until then.
-pub fn convert<E: Events, W: Write>(mut events: E, to: Format, mut out: W) -> Result<Report, (ConvertError, Report)> {
+/// [`Stopped`]: why, and what was done until then.
+pub fn convert<E: Events, W: Write>(mut events: E, to: Format, mut out: W) -> Result<Report, Box<Stopped>> {
     let mut report = Report::default();
     let outcome = all(&mut events, to, &mut out, &mut report);
     report.cut = events.cut();
     match outcome.and_then(|()| out.flush().map_err(Into::into)) {
         Ok(()) => Ok(report),
-        Err(error) => Err((error, report)),
+        Err(error) => Err(Box::new(Stopped { error, report })),
     }
 }
 

@@ -100,10 +100,20 @@ impl Format {
         }
     }
 
-    /// The format of this name.
+    /// The format of this name, or of another name by which it is known.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|format| format.name() == name)
+        let known = match name {
+            "gppro" | "globalplatformpro" => "apdu4j",
+            "pm3" | "proxmark3" => "pm3-trace",
+            "pm3-list" => "pm3-text",
+            "android" | "nxp" => "nci",
+            "nfcgate" => "pcapng",
+            "homekey" | "aliro" => "arrows",
+            "script" => "scriptor",
+            other => other,
+        };
+        Self::ALL.into_iter().find(|format| format.name() == known)
     }
 
     /// Whether files of it can be read.
@@ -193,6 +203,7 @@ pub fn recognise(prefix: &[u8]) -> Result<Format, ReadError> {
             return Ok(Format::Pcap);
         }
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => return Err(utf16()),
+        _ if is_utf16(prefix) => return Err(utf16()),
         _ => {}
     }
     let text = prefix.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(prefix);
@@ -241,18 +252,19 @@ fn utf16() -> ReadError {
 
 fn binary_rubbish(prefix: &[u8]) -> ReadError {
     let first: Vec<_> = prefix.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    // Text in UTF-16 without a mark at its beginning has a zero in every other byte.
-    let pairs = prefix.as_chunks::<2>().0.iter().take(512);
+    unknown(format!("the bytes {} are of no format that is known", first.join(" ")))
+}
+
+/// Text in UTF-16 without a mark at its beginning: a zero in every other byte.
+fn is_utf16(prefix: &[u8]) -> bool {
     let (mut low, mut high, mut all) = (0usize, 0usize, 0usize);
-    for [a, b] in pairs {
-        low += usize::from(*a == 0 && b.is_ascii_graphic());
-        high += usize::from(*b == 0 && (a.is_ascii_graphic() || a.is_ascii_whitespace()));
+    for [a, b] in prefix.as_chunks::<2>().0.iter().take(512) {
+        let text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+        low += usize::from(*a == 0 && text(b));
+        high += usize::from(*b == 0 && text(a));
         all += 1;
     }
-    if all > 4 && (low * 10 > all * 9 || high * 10 > all * 9) {
-        return utf16();
-    }
-    unknown(format!("the bytes {} are of no format that is known", first.join(" ")))
+    all > 4 && (low * 10 > all * 9 || high * 10 > all * 9)
 }
 
 /// A control character that text does not have.
@@ -322,7 +334,7 @@ impl Plain {
             Some(bytes) => {
                 self.hex += 1;
                 // Every second line ends like an answer, and the first does not.
-                let answer = matches!(bytes.as_slice(), [.., 0x90 | 0x61..=0x6F, _]) && (bytes.len() == 2 || self.hex % 2 == 0);
+                let answer = matches!(bytes.as_slice(), [.., 0x90 | 0x61..=0x6F, _]) && (bytes.len() == 2 || self.hex.is_multiple_of(2));
                 self.answers += usize::from(answer);
             }
             None => self.other += 1,

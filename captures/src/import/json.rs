@@ -27,6 +27,8 @@ enum State {
     List,
     /// Behind an element.
     Behind,
+    /// Behind the list, in the object.
+    Tail,
     End,
 }
 
@@ -164,6 +166,26 @@ impl<R: BufRead> Frames<R> {
         }
     }
 
+    /// Reads what follows the list: other fields, and the end.
+    fn tail(&mut self) -> Result<(), ReadError> {
+        loop {
+            match self.blanks()? {
+                Some(b'}') => break,
+                Some(b',' | b':') => self.skip(),
+                Some(b']') | None => return Err(self.wrong("no end of the object", "a closing brace behind the list")),
+                Some(_) => {
+                    self.value()?;
+                }
+            }
+        }
+        self.skip();
+        self.state = State::End;
+        match self.blanks()? {
+            None => Ok(()),
+            Some(_) => Err(self.wrong("something behind the end of the object", "the end of the file")),
+        }
+    }
+
     fn element(&mut self, out: &mut Out) -> Result<(), ReadError> {
         let start = self.offset;
         let text = self.value()?;
@@ -187,11 +209,12 @@ impl<R: BufRead> Importer for Frames<R> {
         loop {
             match self.state {
                 State::Head => self.head(out)?,
+                State::Tail => self.tail()?,
                 State::End => return Ok(false),
                 State::List | State::Behind => match (self.blanks()?, self.state) {
                     (Some(b']'), _) => {
                         self.skip();
-                        self.state = State::End;
+                        self.state = State::Tail;
                     }
                     (Some(b','), State::Behind) => {
                         self.skip();

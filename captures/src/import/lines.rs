@@ -223,6 +223,9 @@ pub(crate) fn signature(line: &[u8]) -> Option<Signature> {
     if begins(b"{\"tape\":") {
         return Some(Certain(Format::Tape));
     }
+    if begins(b"\"frames\"") || begins(b"{\"frames\"") {
+        return Some(Certain(Format::NfcLaboratory));
+    }
     if contains(line, b"| Src | Data") {
         return Some(Certain(Format::Pm3Text));
     }
@@ -260,9 +263,10 @@ pub(crate) fn signature(line: &[u8]) -> Option<Signature> {
         return Some(Likely(Format::OpenSc));
     }
     if begins(b"-->") || begins(b"<--") {
-        return Some(Likely(Format::Arrows));
+        let bytes = hex_bytes(&line[3..]).is_some_and(|bytes| bytes.len() > 1);
+        return Some(if bytes { Certain(Format::Arrows) } else { Likely(Format::Arrows) });
     }
-    if (begins(b">>") || begins(b"<<")) && !begins(b">>>") && !begins(b"<<<") {
+    if (begins(b">> ") || begins(b"<< ")) && line.get(3).is_some_and(u8::is_ascii_hexdigit) {
         return Some(Likely(Format::Apdu4j));
     }
     if let [b'<' | b'>', b' ', rest @ ..] = line
@@ -368,11 +372,11 @@ impl Clock {
     pub(crate) fn at(&mut self, time: u64) -> u64 {
         let first = *self.first.get_or_insert(time);
         // Lines of several threads step back a little; midnight steps back a day.
-        if time + DAY / 2 < self.last {
+        if time.saturating_add(DAY / 2) < self.last {
             self.days += 1;
         }
         self.last = time;
-        (self.days * DAY + time).saturating_sub(first)
+        self.days.saturating_mul(DAY).saturating_add(time).saturating_sub(first)
     }
 }
 

@@ -122,7 +122,7 @@ impl LineFormat for Apdu4j {
                 words = true;
             }
         }
-        self.t += time.unwrap_or(0);
+        self.t = self.t.saturating_add(time.unwrap_or(0));
         if hex.is_empty() || words {
             return match dir {
                 Direction::In => self.turns.failure(self.t, rest.trim(), out),
@@ -207,7 +207,7 @@ impl LineFormat for Dump {
                 out.header.created = Some(when.to_string());
             }
         } else if let Some(time) = remark.strip_prefix("Received in ").and_then(duration) {
-            self.t += time;
+            self.t = self.t.saturating_add(time);
         } else if !matches!(remark, "" | "Sent" | "Received") {
             out.note(self.t, remark);
         }
@@ -455,7 +455,7 @@ fn likeness(bytes: &[u8]) -> i32 {
     }
     match bytes {
         [.., 0x90, 0x00] => score -= 3,
-        [0x61 | 0x62 | 0x63 | 0x64..=0x6F, _] => score -= 3,
+        [0x61..=0x6F, _] => score -= 3,
         [_, _] | [_, _, _] => score -= 2,
         _ => {}
     }

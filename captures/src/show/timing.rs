@@ -29,12 +29,12 @@ struct Clock {
 impl Clock {
     fn add(&mut self, t: u64, dir: Direction, air: u64) {
         self.events += 1;
-        self.air += air;
+        self.air = self.air.saturating_add(air);
         if let Some((before, _)) = self.last {
             let gap = t.saturating_sub(before);
             match dir {
-                Direction::In => self.phone += gap,
-                Direction::Out => self.host += gap,
+                Direction::In => self.phone = self.phone.saturating_add(gap),
+                Direction::Out => self.host = self.host.saturating_add(gap),
             }
         }
         self.last = Some((t.saturating_add(air), dir));
@@ -79,7 +79,7 @@ impl Timing {
         self.end = self.end.max(event.t);
         if let Some(granted) = decoded.wtx {
             self.wtx += 1;
-            self.granted += granted;
+            self.granted = self.granted.saturating_add(granted);
         } else if event.layer == Layer::Note && event.extra.get("wtx").is_some() {
             self.wtx += 1;
         }

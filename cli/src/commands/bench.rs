@@ -2,6 +2,8 @@
 
 mod download;
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 use tapdoor_link::stop::Stop;
@@ -244,11 +246,15 @@ fn faults(out: &mut Out) -> Outcome {
 }
 
 fn link(args: &BenchArgs, out: &mut Out, stop: &Stop) -> Result<(), Failure> {
-    let Some(ReaderSpec::Pcsc(fragment)) = &args.reader else {
-        return Err(Failure::new(
-            USAGE,
-            "bench link compares with SCardTransmit: give --reader pcsc:FRAGMENT",
-        ));
+    let fragment = match &args.reader {
+        Some(ReaderSpec::Pcsc(fragment)) => fragment,
+        Some(reader) => return rate(reader, args, out, stop),
+        None => {
+            return Err(Failure::new(
+                USAGE,
+                "bench link needs a reader: give --reader; with pcsc:FRAGMENT it compares with SCardTransmit",
+            ));
+        }
     };
     let mut source = PcscSource::open(fragment)?;
     let folder = tempfile_here()?;
@@ -257,6 +263,20 @@ fn link(args: &BenchArgs, out: &mut Out, stop: &Stop) -> Result<(), Failure> {
         format!(
             "APDUs per second at {}: {:.0} as the lock does it, recorder on; {:.0} by a bare SCardTransmit loop: {:.3}",
             cost.reader, cost.per_second, cost.bare_per_second, cost.ratio
+        )
+    })?;
+    Ok(())
+}
+
+/// At a reader that has no bare loop to compare with.
+fn rate(reader: &ReaderSpec, args: &BenchArgs, out: &mut Out, stop: &Stop) -> Result<(), Failure> {
+    let mut source = reader.open(None, Duration::ZERO)?;
+    let folder = tempfile_here()?;
+    let cost = bench::link::rate(source.as_mut(), args.count, folder.path(), stop)?;
+    out.event(&event("link", &cost), || {
+        format!(
+            "APDUs per second at {}: {:.0} as the lock does it, recorder on",
+            cost.reader, cost.per_second
         )
     })?;
     Ok(())

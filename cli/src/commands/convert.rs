@@ -63,7 +63,7 @@ pub fn target(output: &Path, to: Option<&str>) -> Result<Format, Failure> {
 pub fn write<E: Events>(events: E, to: Format, input: &Path, output: &Path) -> Result<Report, Failure> {
     if output.as_os_str() == "-" {
         let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-        return export::convert(events, to, out).map_err(|(error, _)| failure(error, input));
+        return export::convert(events, to, out).map_err(|stopped| failure(stopped.error, input));
     }
     let cannot = |error: io::Error| Failure::new(DEVICE, format!("{}: {error}", output.display()));
     if output.exists()
@@ -84,13 +84,17 @@ pub fn write<E: Events>(events: E, to: Format, input: &Path, output: &Path) -> R
     let outcome = export::convert(events, to, &mut file);
     let flushed = file.flush();
     drop(file);
-    if matches!(outcome, Err((ConvertError::NotWritable(_) | ConvertError::Write(_), _))) || flushed.is_err() {
+    let unwritten = outcome
+        .as_ref()
+        .err()
+        .is_some_and(|stopped| !matches!(stopped.error, ConvertError::Read(_)));
+    if unwritten || flushed.is_err() {
         let _ = std::fs::remove_file(&part);
     } else {
         std::fs::rename(&part, output).map_err(cannot)?;
     }
     flushed.map_err(cannot)?;
-    outcome.map_err(|(error, _)| match error {
+    outcome.map_err(|stopped| match stopped.error {
         ConvertError::Write(error) => cannot(error),
         error => failure(error, input),
     })

@@ -125,7 +125,8 @@ impl State {
     }
 }
 
-fn methods(words: &[String], config: &LockConfig) -> Result<Vec<Method>, Failure> {
+/// The methods that these words name.
+pub fn methods(words: &[String], config: &LockConfig) -> Result<Vec<Method>, Failure> {
     let mut out = Vec::new();
     for word in words {
         let method = Method::WORDS

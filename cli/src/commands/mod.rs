@@ -4,6 +4,7 @@ pub mod apdu;
 pub mod bench;
 pub mod convert;
 pub mod demo;
+pub mod dep;
 pub mod diff;
 pub mod doctor;
 pub mod init;
@@ -47,6 +48,7 @@ pub fn dispatch(arguments: &Arguments, out: &mut Out, stop: &Stop, interrupt: Op
         Command::Phone(a) => phone::run(a, out, stop),
         Command::Server(a) => server::run(a, out, stop),
         Command::Apdu(a) => apdu::run(a, out, stop),
+        Command::Dep(a) => dep::run(a, out, stop),
         Command::Run(a) => run::run(a, out, stop),
         Command::Shell(a) => match interrupt {
             Some(interrupt) => shell::run(a, out, interrupt),
@@ -99,21 +101,20 @@ pub fn ready(reader: &ReaderInfo) -> Value {
 
 /// A card that comes within so many seconds; `None` if somebody interrupts.
 fn wait_for_card(source: &mut dyn CardSource, seconds: u64, stop: &Stop) -> Result<Option<Session>, Failure> {
-    let waiting = Stop::new();
-    let (late, interrupt) = (waiting.clone(), waiting.clone());
+    // The session may ask the one that it was given whether somebody wants to stop; the other one ends the thread that watches the time.
+    let (waiting, here) = (Stop::new(), Stop::new());
+    let (interrupt, late, watch) = (waiting.clone(), waiting.clone(), here.clone());
     let _interrupt = stop.on_stop(move || interrupt.stop());
     let limit = Duration::from_secs(seconds);
     thread::spawn(move || {
-        if !late.sleep(limit) {
+        if !watch.sleep(limit) {
             late.stop();
         }
     });
-    match source.wait_card(&waiting) {
-        Ok(session) => {
-            // Ends the thread that watches the time.
-            waiting.stop();
-            Ok(Some(session))
-        }
+    let session = source.wait_card(&waiting);
+    here.stop();
+    match session {
+        Ok(session) => Ok(Some(session)),
         Err(_) if stop.is_stopped() => Ok(None),
         Err(_) if waiting.is_stopped() => {
             let name = source.describe().name;

@@ -43,6 +43,8 @@ pub fn run(args: &ProbeArgs, out: &mut Out, stop: &Stop) -> Outcome {
     }
     let epoch = recorded.as_ref().map_or_else(Instant::now, |t| t.lock().epoch());
     let link = Recorder::new(session.link, recorded, epoch);
+    // Raw links and libnfc lead to the card itself.
+    let reader = info.mode != "raw" && info.driver != "libnfc";
     let mut sum = Sum::default();
     let mut written = Ok(());
     let mut hear = |finding: Finding| {
@@ -50,7 +52,7 @@ pub fn run(args: &ProbeArgs, out: &mut Out, stop: &Stop) -> Outcome {
             written = show(&finding, args.show_secrets, &mut sum, out);
         }
     };
-    let work = move |link: &mut Attended<_>, tell: &dyn Fn(Finding)| probe(link, atr.as_deref(), tell);
+    let work = move |link: &mut Attended<_>, tell: &dyn Fn(Finding)| probe(link, atr.as_deref(), reader, tell);
     let outcome = attend_and_hear(link, ANSWER_TIMEOUT, stop, work, &mut hear);
     written?;
     let failed = |e: LinkError| {

@@ -17,6 +17,7 @@ use tapdoor_workbench::replay::{How, Player, ReplayError, SharedPlayer, TapeSour
 use tapdoor_workbench::script::OwnLock;
 use tapdoor_workbench::serve::ServeSpec;
 
+use super::lock::methods;
 use super::{Outcome, ready};
 use crate::args::{ReplayArgs, Side};
 use crate::failure::{DEVICE, DONE, Failure, INPUT, INTERRUPTED, REFUSED, USAGE};
@@ -65,19 +66,28 @@ fn player(args: &ReplayArgs, recorded: Vec<RecordedTap>) -> Result<Player, Failu
     })
 }
 
+/// Today's lock, with the methods that were asked for.
+fn own_lock(args: &ReplayArgs) -> Result<Option<OwnLock>, Failure> {
+    let Some(path) = &args.config else { return Ok(None) };
+    let mut config = LockConfig::load(path)?;
+    if !args.method.is_empty() {
+        config.methods = methods(&args.method, &config)?;
+    }
+    Ok(Some(OwnLock::new(config)?))
+}
+
 fn name(tap: &RecordedTap, index: usize) -> u64 {
     tap.number.unwrap_or(index as u64 + 1)
 }
 
 /// The recorded card to today's lock, in this process.
 fn as_card(args: &ReplayArgs, recorded: Vec<RecordedTap>, out: &mut Out, stop: &Stop) -> Outcome {
-    let Some(config) = &args.config else {
+    let Some(mut lock) = own_lock(args)? else {
         return Err(Failure::new(
             USAGE,
             "which lock? --config lock.toml runs today's lock in this process, --serve vpcd:HOST:PORT shows the card to another",
         ));
     };
-    let mut lock = OwnLock::load(config)?;
     let source = TapeSource::of(args.file.display().to_string(), player(args, recorded.clone())?);
     let shared = source.player();
     let mut desk = Desk::new(Box::new(source), Duration::from_secs(1), stop);
@@ -225,7 +235,7 @@ fn as_lock(args: &ReplayArgs, recorded: &[RecordedTap], out: &mut Out, stop: &St
             "which card? give --reader READER, as in --reader pcsc:, or set TAPDOOR_READER",
         ));
     };
-    let mut own = args.config.as_deref().map(OwnLock::load).transpose()?;
+    let mut own = own_lock(args)?;
     let source = reader.open(args.config.as_deref(), Duration::ZERO)?;
     let mut desk = Desk::new(source, Duration::from_secs(args.wait), stop);
     let info = desk.info().clone();

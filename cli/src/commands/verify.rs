@@ -9,6 +9,7 @@ use tapdoor_workbench::recorded::Taps;
 use tapdoor_workbench::verify::{Check, Found, Verified, Verifier};
 
 use super::Outcome;
+use super::lock::methods;
 use crate::args::VerifyArgs;
 use crate::failure::{DONE, Failure, INPUT, REFUSED};
 use crate::out::{BAD, DIM, GOOD, Out, WARN, paint};
@@ -17,7 +18,10 @@ use crate::out::{BAD, DIM, GOOD, Out, WARN, paint};
 pub fn run(args: &VerifyArgs, out: &mut Out) -> Outcome {
     let name = args.file.display().to_string();
     let input = |e: &dyn std::fmt::Display| Failure::new(INPUT, format!("{name}: {e}"));
-    let config = LockConfig::load(&args.config)?;
+    let mut config = LockConfig::load(&args.config)?;
+    if !args.method.is_empty() {
+        config.methods = methods(&args.method, &config)?;
+    }
     let file = File::open(&args.file).map_err(|e| input(&e))?;
     let mut taps = Taps::new(BufReader::with_capacity(1 << 16, file)).map_err(|e| input(&e))?;
     let mut verifier = Verifier::new(config)?;

@@ -126,7 +126,7 @@ pub enum Answer<'a> {
     },
     /// This target was activated.
     Activated {
-        /// Bits 6 to 4 rate, bit 3 NFC-DEP, bit 2 ISO-DEP, bits 1 and 0 framing (0 type A, 1 active, 2 FeliCa).
+        /// Bits 6 to 4 rate, bit 3 ISO-DEP, bit 2 NFC-DEP, bits 1 and 0 framing (0 type A, 1 active, 2 FeliCa).
         mode: u8,
         /// The first command of the initiator.
         command: &'a [u8],

@@ -27,8 +27,8 @@ use super::{Outcome, Pn532, UnderWay};
 /// How long the other side's frame waits for the target's host.
 pub const HOST: Duration = Duration::from_secs(1);
 /// Mode of TgInitAsTarget's answer: NFC-DEP, ISO-DEP, FeliCa framing.
-const MODE_DEP: u8 = 0x08;
-const MODE_PICC: u8 = 0x04;
+const MODE_DEP: u8 = 0x04;
+const MODE_PICC: u8 = 0x08;
 const MODE_FELICA: u8 = 0x02;
 /// How long a target takes over an answer by itself, type F.
 const FELICA_DELAY: Ticks = time::F_FIRST_SLOT;
@@ -45,6 +45,7 @@ pub(super) enum Waits {
 struct Listening {
     a: Card,
     f: felica::Card,
+    is_f: bool,
     dep: Target,
     parameters: Parameters,
     only: u8,
@@ -119,6 +120,7 @@ impl Antenna {
             listening: Some(Listening {
                 a: card,
                 f: felica::Card::new(response, system, 0),
+                is_f: id != [0; 8],
                 dep: Target::new(atr),
                 parameters,
                 only: setup.mode,
@@ -244,8 +246,13 @@ impl FieldCard for AntennaCard {
         let automatic = listening.parameters.has(Parameters::AUTOMATIC_ATR_RES);
         match &frame {
             Ok(tx) if tx.technology == Technology::F && listening.only & TargetSetup::PICC_ONLY == 0 => {
-                if !is_attached && let Some(delay) = listening.f.receive(frame, answer) {
+                // A host that gives no NFCID2 does not mean to be of type F.
+                let is_f = listening.is_f && !is_attached;
+                if is_f && let Some(delay) = listening.f.receive(frame, answer) {
                     return Some(delay.max(FELICA_DELAY));
+                }
+                if !listening.is_f {
+                    return None;
                 }
                 if automatic || is_attached {
                     return self.dep(state, tx, answer);

@@ -115,7 +115,7 @@ pub fn write(path: &Path, frames: u64) -> Result<(), BenchError> {
         t: 0,
     };
     let mut out = BufWriter::with_capacity(1 << 16, File::create(path)?);
-    export::convert(events, Format::Pcapng, &mut out).map_err(|(error, _)| BenchError::Decode(error.to_string()))?;
+    export::convert(events, Format::Pcapng, &mut out).map_err(|stopped| BenchError::Decode(stopped.to_string()))?;
     out.flush()?;
     Ok(())
 }

@@ -62,6 +62,8 @@ const CHECKS: &[Check] = &[
 pub struct Probe<'a> {
     link: &'a mut dyn CardLink,
     atr: Option<&'a [u8]>,
+    /// Whether a reader in between answers pseudo-APDUs.
+    reader: bool,
     tell: &'a dyn Fn(Finding),
     buffer: Vec<u8>,
     times: Vec<Duration>,
@@ -92,7 +94,7 @@ impl Probe<'_> {
 
     /// A pseudo-APDU for the reader: what it says if it says yes. A contact card would take it for its own, and is not asked.
     fn ask_reader(&mut self, command: &[u8]) -> Result<Option<Vec<u8>>, LinkError> {
-        if self.atr.is_some_and(|atr| !atr::is_contactless(atr)) {
+        if !self.reader || self.atr.is_some_and(|atr| !atr::is_contactless(atr)) {
             return Ok(None);
         }
         let answer = self.exchange(command)?;
@@ -116,14 +118,16 @@ impl Probe<'_> {
     }
 }
 
-/// Asks the card at `link`, whose ATR is `atr` if there is one, and tells what it learns as soon as it does.
+/// Asks the card at `link`, whose ATR is `atr` if there is one, and tells what it learns as soon as it does. `reader`: whether pseudo-APDUs (class FF)
+/// are answered by a reader, as they are behind PC/SC; else they would reach the card, and are not sent.
 ///
 /// # Errors
 /// The first exchange that failed; what was learned before has been told.
-pub fn probe(link: &mut dyn CardLink, atr: Option<&[u8]>, tell: &dyn Fn(Finding)) -> Result<(), LinkError> {
+pub fn probe(link: &mut dyn CardLink, atr: Option<&[u8]>, reader: bool, tell: &dyn Fn(Finding)) -> Result<(), LinkError> {
     let mut probe = Probe {
         link,
         atr,
+        reader,
         tell,
         buffer: Vec::with_capacity(300),
         times: Vec::new(),

@@ -32,7 +32,7 @@ pub fn answers(command: &[u8], then: &[u8], now: &[u8]) -> Vec<String> {
     let ins = Command::parse(command).map_or(0, |c| c.ins);
     let mut left = MAX_OBJECTS;
     if let (Some(_), Some(_)) = (objects(a), objects(b)) {
-        objects_differ(a, b, "", ins == 0xA4, &mut left, &mut out);
+        objects_differ(a, b, "", ins, &mut left, &mut out);
     } else if a.len() != b.len() {
         out.push(format!("{} bytes then, {} now", a.len(), b.len()));
     } else if !is_fresh(ins) {
@@ -54,7 +54,7 @@ fn objects(bytes: &[u8]) -> Option<Vec<(u32, &[u8])>> {
     tlv::iter(bytes).map(|object| object.ok().map(|o| (o.tag.0, o.value))).collect()
 }
 
-fn objects_differ(a: &[u8], b: &[u8], path: &str, fci: bool, left: &mut usize, out: &mut Vec<String>) {
+fn objects_differ(a: &[u8], b: &[u8], path: &str, ins: u8, left: &mut usize, out: &mut Vec<String>) {
     let (Some(a), Some(b)) = (objects(a), objects(b)) else { return };
     for (tag, value) in &a {
         if *left == 0 {
@@ -70,11 +70,11 @@ fn objects_differ(a: &[u8], b: &[u8], path: &str, fci: bool, left: &mut usize, o
             continue;
         }
         if tlv::Tag(*tag).is_constructed() && objects(value).is_some() && objects(other).is_some() {
-            objects_differ(value, other, &format!("{name}/"), fci, left, out);
+            objects_differ(value, other, &format!("{name}/"), ins, left, out);
             continue;
         }
-        // RP and T of a door application's FCI.
-        let fresh = fci && path == "6F/A5/" && matches!(tag, 0x81 | 0x82);
+        // A proof, or RP and T of a door application's FCI.
+        let fresh = is_fresh(ins) || (ins == 0xA4 && path == "6F/A5/" && matches!(tag, 0x81 | 0x82));
         if value.len() != other.len() {
             out.push(format!("tag {name}: {} bytes then, {} now", value.len(), other.len()));
         } else if !fresh {

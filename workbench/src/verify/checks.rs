@@ -28,6 +28,14 @@ pub struct Check {
     pub found: Found,
 }
 
+impl Check {
+    /// Whether the phone made this value, and not the lock.
+    #[must_use]
+    pub fn is_the_phones(&self) -> bool {
+        matches!(self.name, "TP" | "RES" | "AUTS" | "CK, IK")
+    }
+}
+
 /// What a recomputed value says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {

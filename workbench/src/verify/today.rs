@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tapdoor_captures::Mask;
 use tapdoor_chip::random::RandomSource;
@@ -13,8 +14,9 @@ use tapdoor_protocol::aka::freshness::State;
 use tapdoor_protocol::door::Reason;
 use tapdoor_protocol::identity::Request;
 use tapdoor_protocol::vault::VaultError;
+use tapdoor_reader::policy::Caps;
 use tapdoor_reader::tap::{self, Fetch, Host, NoDownload};
-use tapdoor_reader::{Control, LockConfig, Tap, TapVerdict};
+use tapdoor_reader::{Control, LockConfig, Tap};
 
 use super::checks::Checked;
 use crate::recorded::{RecordedExchange, RecordedTap};
@@ -146,6 +148,8 @@ impl Today {
             exchanges: tap.deciding(),
             at: 0,
             difference: None,
+            caps: (config.caps.mode == Mode::Refuse && !tap.download).then_some(config.caps),
+            total: Duration::ZERO,
         };
         let mut pause = |_| true;
         let mut fetch = |_: &Request| -> Result<(), NoDownload> {
@@ -166,7 +170,7 @@ impl Today {
         if tap.download {
             host.fetch = Some(&mut fetch as &mut Fetch<'_>);
         }
-        let mut now = tap::run(config, &mut Control::new(ChipLink::new(&mut self.chip)), &mut phone, clock, host);
+        let now = tap::run(config, &mut Control::new(ChipLink::new(&mut self.chip)), &mut phone, clock, host);
         let (at, mut difference) = (phone.at, phone.difference);
         if let (None, Some(left)) = (&difference, tap.deciding().get(at))
             && left.command.first() != Some(&0xFF)
@@ -181,7 +185,6 @@ impl Today {
         if let Some(flow) = difference.is_none().then(|| told(tap, &now)).flatten() {
             difference = Some(flow);
         }
-        caps(config, tap, &mut now);
         (now, difference)
     }
 }
@@ -207,31 +210,29 @@ fn told(tap: &RecordedTap, now: &Tap) -> Option<Difference> {
     })
 }
 
-/// Recorded times against today's caps: the answers of a tape come at once, so the guard has not seen them.
-fn caps(config: &LockConfig, tap: &RecordedTap, now: &mut Tap) {
-    if config.caps.mode != Mode::Refuse || now.verdict != TapVerdict::Open || tap.download {
-        return;
-    }
-    let limit = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let exchanges = tap.deciding();
-    let slow = exchanges.iter().map(|e| e.back.saturating_sub(e.out)).max().unwrap_or(0);
-    let total: u64 = exchanges.iter().map(|e| e.back.saturating_sub(e.out)).sum();
-    if slow > limit(config.caps.answer) || total > limit(config.caps.tap) {
-        now.verdict = TapVerdict::Refused;
-        now.reason = Some(Reason::Timeout);
-        now.detail = format!(
-            "the slowest answer took {:.1} ms, all of them {:.1} ms: beyond the caps",
-            slow as f64 / 1e6,
-            total as f64 / 1e6
-        );
-    }
-}
-
 /// The phone of a tape.
 struct Phone<'a> {
     exchanges: &'a [RecordedExchange],
     at: usize,
     difference: Option<Difference>,
+    /// Today's caps, where they refuse: the answers of a tape come at once, so the guard cannot see how slow they were.
+    caps: Option<Caps>,
+    total: Duration,
+}
+
+impl Phone<'_> {
+    /// What the guard would have said.
+    fn guard(&mut self, exchange: &RecordedExchange, command: &[u8]) -> Result<(), LinkError> {
+        let took = Duration::from_nanos(exchange.back.saturating_sub(exchange.out));
+        self.total += took;
+        match &self.caps {
+            Some(caps) if took > caps.answer || self.total > caps.tap => {
+                let detail = format!("the answer took {took:?} then, and all of them {:?}: beyond the caps", self.total);
+                Err(LinkError::new(LinkErrorKind::Timeout, "relay-guard", detail).during(command))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl CardLink for Phone<'_> {
@@ -251,6 +252,7 @@ impl CardLink for Phone<'_> {
         self.at += 1;
         match &exchange.answer {
             Some(Ok(answer)) if answer.len() >= 2 => {
+                self.guard(exchange, command)?;
                 response.extend_from_slice(answer);
                 Ok(())
             }

@@ -21,8 +21,8 @@ pub(crate) struct Libnfc {
 impl Libnfc {
     fn finish(&mut self, out: &mut Out) {
         match self.held.take() {
-            Some((true, bytes)) => self.wire.to_chip(&bytes, out),
-            Some((false, bytes)) => self.wire.from_chip(&bytes, out),
+            Some((true, bytes)) => self.wire.sends(&bytes, out),
+            Some((false, bytes)) => self.wire.receives(&bytes, out),
             None => {}
         }
     }
@@ -101,8 +101,8 @@ impl LineFormat for Nfcpy {
         }
         let bytes = hex_line(hex)?;
         match to {
-            true => self.wire.to_chip(&bytes, out),
-            false => self.wire.from_chip(&bytes, out),
+            true => self.wire.sends(&bytes, out),
+            false => self.wire.receives(&bytes, out),
         }
         Ok(())
     }

@@ -89,7 +89,7 @@ impl Wire {
         }
     }
 
-    pub(super) fn to_chip(&mut self, bytes: &[u8], out: &mut Out) {
+    pub(super) fn sends(&mut self, bytes: &[u8], out: &mut Out) {
         self.pieces.clear();
         if let Some(message) = ccid(bytes) {
             out.bytes(self.count, layer("ccid"), Direction::Out, bytes);
@@ -106,7 +106,7 @@ impl Wire {
         }
     }
 
-    pub(super) fn from_chip(&mut self, bytes: &[u8], out: &mut Out) {
+    pub(super) fn receives(&mut self, bytes: &[u8], out: &mut Out) {
         if let Some(message) = ccid(bytes).filter(|_| self.pieces.is_empty()) {
             out.bytes(self.count, layer("ccid"), Direction::In, bytes);
             if matches!(bytes[0], 0x80 | 0x83) {

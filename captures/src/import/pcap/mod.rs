@@ -230,7 +230,7 @@ impl<R: BufRead> Capture<R> {
         let kind = if section { 0x0A0D_0D0A } else { self.u32(0) };
         let length = self.u32(4) as usize;
         let have = self.buffer.len();
-        if length < 12 || length % 4 != 0 || length < have {
+        if length < 12 || !length.is_multiple_of(4) || length < have {
             return Err(binary(
                 start + 4,
                 format!("a block of {length} bytes"),
@@ -442,12 +442,18 @@ impl<R: BufRead> Capture<R> {
             }
             other => return Err(binary(offset + 1, format!("event {other:02x}"), "FA to FF")),
         };
-        let mut made = Event::new(t, Layer::Rf).bytes(dir, data);
-        made.crc = Some(state.unwrap_or_else(|| crc::state(data)));
-        if matches!((dir, data), (Direction::Out, [0x26 | 0x52])) {
-            made.bits = Some(7);
+        let made = Event {
+            dir: Some(dir),
+            bits: matches!((dir, data), (Direction::Out, [0x26 | 0x52])).then_some(7),
+            crc: Some(state.unwrap_or_else(|| crc::state(data))),
+            data: Some(data.to_vec()),
+            ..Event::new(t, Layer::Rf)
+        };
+        if self.kind == Kind::Pcap || packet.options + 4 >= self.buffer.len() {
+            out.events.push_back(made);
+        } else {
+            self.told(packet, made, out);
         }
-        self.told(packet, made, out);
         Ok(())
     }
 
