@@ -171,6 +171,7 @@ pub(crate) const NAMES: &[&str] = &["t", "layer", "dir", "data", "tap", "bits", 
 impl Event {
     /// An event without bytes.
     #[must_use]
+    #[inline]
     pub const fn new(t: u64, layer: Layer) -> Self {
         Self {
             t,
@@ -189,6 +190,7 @@ impl Event {
 
     /// The same with bytes.
     #[must_use]
+    #[inline]
     pub fn bytes(mut self, dir: Direction, data: impl Into<Vec<u8>>) -> Self {
         self.dir = Some(dir);
         self.data = Some(data.into());

@@ -112,15 +112,16 @@ pub(crate) fn hex_into(bytes: &[u8], out: &mut Vec<u8>) {
 
 /// Appends a decimal number.
 pub(crate) fn decimal_into(mut number: u64, out: &mut Vec<u8>) {
+    if number < 10 {
+        out.push(b'0' + number as u8);
+        return;
+    }
     let mut digits = [0; 20];
     let mut at = digits.len();
-    loop {
+    while number > 0 {
         at -= 1;
-        digits[at] = DIGITS[(number % 10) as usize];
+        digits[at] = b'0' + (number % 10) as u8;
         number /= 10;
-        if number == 0 {
-            break;
-        }
     }
     out.extend_from_slice(&digits[at..]);
 }

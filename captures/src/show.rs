@@ -261,7 +261,9 @@ fn digits(data: &[u8], masks: &[Mask]) -> Vec<String> {
 /// Text from a tape as it may be written to a terminal: what would move the cursor, or the reader's eye, is escaped.
 fn clean(text: &str) -> Cow<'_, str> {
     let harmful = |c: char| c.is_control() || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
-    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || !text.contains(harmful) {
+    // Over all bytes rather than to the first that is not: that way eight or more are looked at together.
+    let plain = text.bytes().fold(true, |plain, byte| plain & (0x20..0x7F).contains(&byte));
+    if plain || !text.contains(harmful) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 8);

@@ -464,16 +464,15 @@ pub struct ReplayArgs {
 #[command(
     after_help = "Examples:\n  tapdoor dep --poll 127.0.0.1:54321\n  tapdoor dep --initiator 127.0.0.1:54321 --rate 424 --bytes 1,250,2000\n  tapdoor dep --target 127.0.0.1:54321\n\nFrames travel over UDP in nfcpy's format. The target sends back what it is sent; the initiator sends so many bytes and\nexpects them back. Exit status 1 if others came back."
 )]
-#[group(id = "role", required = true, multiple = false)]
 pub struct DepArgs {
     /// What type F card listens at HOST:PORT
-    #[arg(long, value_name = "HOST:PORT", group = "role")]
+    #[arg(long, value_name = "HOST:PORT", required_unless_present_any = ["initiator", "target"], conflicts_with_all = ["initiator", "target"])]
     pub poll: Option<String>,
     /// Be the initiator, with the target that listens at HOST:PORT
-    #[arg(long, value_name = "HOST:PORT", group = "role")]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "target")]
     pub initiator: Option<String>,
     /// Be a target at HOST:PORT that sends back what it is sent
-    #[arg(long, value_name = "HOST:PORT", group = "role")]
+    #[arg(long, value_name = "HOST:PORT")]
     pub target: Option<String>,
     /// Rate in kbit/s: 106, 212 or 424
     #[arg(long, value_name = "KBPS", default_value_t = 212)]

@@ -30,6 +30,13 @@ phone_at() {
     start phone "$TAPDOOR" --json phone --config "$SITE/phone.toml" --no-server --serve "$@"
     PHONE=$(wait_event phone ready)
 }
+# alone FUNCTION...: what it starts ends with it; `check` runs it in a shell of its own.
+alone() {
+    "$@"
+    local status=$? name
+    for name in "${!CHILDREN[@]}"; do stop "$name"; done
+    return "$status"
+}
 listens() { printf '%s\n' "$PHONE" | sed 's/.*"listen": *"\([^"]*\)".*/\1/'; }
 
 # opens READER OPTION...: one tap of our lock there.
@@ -65,7 +72,7 @@ frames() { # TAPE: what must be there
 }
 check 'udp: the tape begins with the request that found the phone' frames "$WORK/udp.tape"
 UDP_PORT=$(free_port)
-check 'udp: the phone may come later' opens_when_it_comes "udp:127.0.0.1:$UDP_PORT" "udp:127.0.0.1:$UDP_PORT"
+check 'udp: the phone may come later' alone opens_when_it_comes "udp:127.0.0.1:$UDP_PORT" "udp:127.0.0.1:$UDP_PORT"
 
 # 300 bytes each way: blocks in chains, in both directions.
 phone_at udp:127.0.0.1:0 --lab "answer=$(printf 'ab%.0s' {1..300})9000"
@@ -81,7 +88,7 @@ card_is_seen() {
     stop card
     has "$(last poll card)" technology=F id=0102030405060708 parameters=1122334455667788 system=12fc
 }
-check "nfcpy's NFC-F card: our reader sees its identifier" card_is_seen
+check "nfcpy's NFC-F card: our reader sees its identifier" alone card_is_seen
 
 LENGTHS=1,2,64,249,250,251,252,500,1000,1999,2000
 we_initiate() { # RATE [FOUND-AT]
@@ -97,9 +104,9 @@ we_initiate() { # RATE [FOUND-AT]
     has "$(last target attached)" general=010203 && [ "$(events dep exchange)" = 11 ] && has "$(last dep attached)" general=46666d010113
 }
 for rate in 106 212 424; do
-    check "NFC-DEP: our initiator at nfcpy's target, $rate kbit/s, 1 to 2000 bytes" we_initiate "$rate"
+    check "NFC-DEP: our initiator at nfcpy's target, $rate kbit/s, 1 to 2000 bytes" alone we_initiate "$rate"
 done
-check "NFC-DEP: our initiator, found at 106 kbit/s and then by PSL at 424" we_initiate 424 106
+check "NFC-DEP: our initiator, found at 106 kbit/s and then by PSL at 424" alone we_initiate 424 106
 they_initiate() { # RATE
     start echo "$TAPDOOR" --json dep --target 127.0.0.1:0 --general 46666d010113
     PHONE=$(wait_event echo ready) || return
@@ -108,7 +115,7 @@ they_initiate() { # RATE
     has "$(last echo summary)" exchanges=11
 }
 for rate in 106 212 424; do
-    check "NFC-DEP: nfcpy's initiator at our target, $rate kbit/s, 1 to 2000 bytes" they_initiate "$rate"
+    check "NFC-DEP: nfcpy's initiator at our target, $rate kbit/s, 1 to 2000 bytes" alone they_initiate "$rate"
 done
 
 # --- a PN532 on a pseudo-terminal ------------------------------------------------------------------------------------
@@ -125,7 +132,7 @@ two_taps() { # a phone that leaves when it is told the verdict, and comes back
     timeout --kill-after=5 60 "$TAPDOOR" --json lock --config "$SITE/lock.toml" --no-server --reader "pn532:$LINE" --count 3 >"$WORK/lock.log" 2>&1
     [ "$(grep -c '"verdict":"open"' "$WORK/lock.log")" = 3 ] || { cat "$WORK/lock.log" && return 1; }
 }
-check 'pn532: taps one after the other' two_taps
+check 'pn532: taps one after the other' alone two_taps
 one_at_a_time() {
     phone_at "pn532:$LINE,after=600"
     start waiting "$TAPDOOR" --json lock --config "$SITE/lock.toml" --no-server --reader "pn532:$LINE" --once
@@ -135,24 +142,24 @@ one_at_a_time() {
     stop waiting INT
     if [ "$status" != 3 ] || ! grep -q 'another program holds it' "$WORK/second.log"; then cat "$WORK/second.log" && return 1; fi
 }
-check 'pn532: a line that another program holds is told' one_at_a_time
+check 'pn532: a line that another program holds is told' alone one_at_a_time
 comes_later() { # READER
     phone_at "pn532:$LINE,after=2"
     opens "$1"
 }
-check 'pn532: the phone comes later, raw' comes_later "pn532:$LINE"
-check 'pn532: the phone comes later, firmware' comes_later "pn532:$LINE,firmware"
+check 'pn532: the phone comes later, raw' alone comes_later "pn532:$LINE"
+check 'pn532: the phone comes later, firmware' alone comes_later "pn532:$LINE,firmware"
 if [ -n "$LIBNFC" ]; then
     phone_at "pn532:$LINE"
     check 'libnfc: the lock opens' opens "libnfc:pn532_uart:$LINE"
-    check 'libnfc: the phone comes later' comes_later "libnfc:pn532_uart:$LINE"
+    check 'libnfc: the phone comes later' alone comes_later "libnfc:pn532_uart:$LINE"
     too_long() {
         phone_at "pn532:$LINE"
         "$TAPDOOR" apdu --reader "libnfc:pn532_uart:$LINE" "00d6000000010c$(printf 'cd%.0s' {1..268})" >"$WORK/long.log" 2>&1
         local status=$?
         if [ "$status" != 2 ] || ! grep -q '262' "$WORK/long.log"; then cat "$WORK/long.log" && return 1; fi
     }
-    check 'libnfc: an APDU that would overrun its buffer is not given to it' too_long
+    check 'libnfc: an APDU that would overrun its buffer is not given to it' alone too_long
 else
     skip 'libnfc:' 'this build has no libnfc (cargo feature libnfc)'
 fi
@@ -163,7 +170,7 @@ if ln -s "$LINE" "$TTY" 2>/dev/null; then
     trap 'rm -f "$TTY"; stop_everything' EXIT
     phone_at "pn532:$LINE" --lab "answer=$(printf 'ab%.0s' {1..300})9000"
     check 'nfcpy on the line: activation, RATS, ISO-DEP, and 300 bytes each way' \
-        nfcpy read "tty:${TTY#/dev/tty}:pn532" "00d6000000012c+cd*300=ab*300+9000"
+        nfcpy read "tty:${TTY#/dev/}:pn532" "00d6000000012c+cd*300=ab*300+9000"
 else
     skip 'nfcpy on the line' "no symlink can be made in /dev"
 fi
@@ -178,7 +185,7 @@ check 'pcsc at the same reader: the lock opens' opens "pcsc:$READER"
 stop phone
 reader_is empty
 later_at_vpcd() { opens_when_it_comes "acr122u-raw:$READER" "vpcd:127.0.0.1:$VPCD_PORT,as=acr122u"; }
-check 'acr122u-raw at vpcd: the phone comes later' later_at_vpcd
+check 'acr122u-raw at vpcd: the phone comes later' alone later_at_vpcd
 stop phone
 
 # The same behind our own PC/SC driver, which carries escape commands: there the lock looks for phones itself, in an empty field.
@@ -195,7 +202,7 @@ polling_is_back() {
     phone_at "ifd:$IFD_SOCKET,after=2"
     reader_is present "$OURS"
 }
-check "acr122u-raw at our driver: the reader's own polling is as it was" polling_is_back
+check "acr122u-raw at our driver: the reader's own polling is as it was" alone polling_is_back
 stop phone
 
 # --- rates -----------------------------------------------------------------------------------------------------------
@@ -208,7 +215,7 @@ RAW=$(ours "pn532:$LINE" | per_second)
 FIRMWARE=$(ours "pn532:$LINE,firmware" | per_second)
 [ -z "$LIBNFC" ] || THEIRS=$(ours "libnfc:pn532_uart:$LINE" | per_second)
 NFCPY_LINE=
-[ ! -L "$TTY" ] || NFCPY_LINE=$(nfcpy rate "tty:${TTY#/dev/tty}:pn532" "$SELECT" "$COUNT" | per_second)
+[ ! -L "$TTY" ] || NFCPY_LINE=$(nfcpy rate "tty:${TTY#/dev/}:pn532" "$SELECT" "$COUNT" | per_second)
 phone_at udp:127.0.0.1:0
 OVER_UDP=$(ours "udp:$(listens)" | per_second)
 NFCPY_UDP=$(nfcpy rate "udp:$(listens)" 00a4040000 "$COUNT" | per_second)

@@ -8,14 +8,14 @@ FRAMES=$WORK/frames
 "$TAPDOOR" --json bench radio --tapes "$FRAMES" >"$WORK/radio.log" 2>"$WORK/radio.err" </dev/null
 STATUS=$?
 cat "$WORK/radio.err" >&2
-measured() { [ "$STATUS" = 0 ] && [ "$(grep -c '"name":"radio","method"' "$WORK/radio.log")" = 8 ]; }
-check 'bench radio: two methods at two rates, without CONTROL FLOW and with it' measured
+measured() { [ "$STATUS" = 0 ] && [ "$(grep -c '"name":"radio","method"' "$WORK/radio.log")" = 16 ]; }
+check 'bench radio: four methods at two rates, without CONTROL FLOW and with it' measured
 reckon() {
     local ms
     ms=$(sed -n "s/.*\"method\":\"$1\",\"rate\":$2,\"control_flow\":$3,\"ms\":\([0-9.]*\).*/\1/p" "$WORK/radio.log")
     [ -n "$ms" ] && python3 "$ROOT/tests/peers/air_time.py" "$FRAMES/$1-$2$4.tape" "$ms"
 }
-for method in challenge-response aka; do
+for method in challenge-response aka aliro aliro-fast; do
     for rate in 106 424; do
         check "the time of $method at $rate kbit/s is what its frames take" reckon "$method" "$rate" false ''
         check "and with CONTROL FLOW" reckon "$method" "$rate" true -told

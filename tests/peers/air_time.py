@@ -5,7 +5,7 @@ usage: air_time.py TAPE [MILLISECONDS]
 
 Only the frames' bytes, bits and rates are used, not their times: 5 ms of guard time, then for each frame its length in the air, the
 card's frame delay time before each answer (1172/fc or 1236/fc, by the last bit that the reader sent) and the reader's before each
-command (1172/fc). Written from docs/radio.md alone. The result must be what the tape's times say, and MILLISECONDS if given.
+command (1172/fc, after an ATS its start-up guard time if that is more). Written from docs/radio.md alone. The result must be what the tape's times say, and MILLISECONDS if given.
 """
 import json
 import sys
@@ -37,6 +37,15 @@ def last_bit(frame):
     return 1 - bin(last).count("1") % 2          # odd parity
 
 
+def guard_time(ats):
+    """SFGT: what the card wants after its ATS, by the low half of TB(1); none for 0 and 15."""
+    t0 = ats[1] if ats[0] > 1 else 0
+    if not t0 & 0x20:
+        return 0
+    sfgi = ats[3 if t0 & 0x10 else 2] & 15
+    return 0 if sfgi in (0, 15) else 4096 << sfgi
+
+
 def main(path, expected=None):
     lines = [json.loads(line) for line in open(path, encoding="utf-8")]
     events = [event for event in lines[1:] if event.get("layer") == "rf"]
@@ -44,7 +53,7 @@ def main(path, expected=None):
         return "the tape does not begin with the field"
     frames = [dict(event, bytes=bytes.fromhex(event["data"])) for event in events if event.get("data")]
     total = 5 * FC // 1000
-    before = None
+    before, guard = None, 0
     for number, frame in enumerate(frames, 1):
         if frame["tech"] != "A":
             return f"frame {number} is not of type A"
@@ -54,10 +63,13 @@ def main(path, expected=None):
             if (before["dir"], frame["dir"]) == ("out", "in"):
                 total += 1236 if last_bit(before) else 1172
             elif (before["dir"], frame["dir"]) == ("in", "out"):
-                total += 1172
+                total += max(1172, guard)
+                guard = 0
             else:
                 return f"frame {number} follows one of the same side"
         total += ticks_of(frame)
+        if before is not None and before["bytes"][0] == 0xE0 and frame["dir"] == "in":
+            guard = guard_time(frame["bytes"])
         before = frame
     ms = total * 1000 / FC
     told = (frames[-1]["t"] - events[0]["t"]) / 1e6 + ticks_of(frames[-1]) * 1000 / FC

@@ -54,6 +54,7 @@ impl Out {
         self.push(event);
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, mut event: Event) {
         event.tap = event.tap.or(self.tap);
         self.events.push_back(event);
@@ -185,13 +186,19 @@ impl<R: BufRead> Events for Import<R> {
         }
     }
 
+    #[inline]
     fn next_event(&mut self) -> Option<Result<Event, ReadError>> {
         match &mut self.inner {
             Inner::Tape(tape) => tape.next(),
             Inner::Foreign(foreign) => {
-                foreign.fill();
-                let event = foreign.out.events.pop_front().map(Ok);
-                event.or_else(|| foreign.error.take().map(Err))
+                if foreign.out.events.is_empty() {
+                    foreign.fill();
+                }
+                // Events are large: each is moved as seldom as can be.
+                match foreign.out.events.pop_front() {
+                    Some(event) => Some(Ok(event)),
+                    None => foreign.error.take().map(Err),
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use std::io::Write;
 use super::timing::{self, Timing};
 use super::{Counter, Filter, ShowError, Style, clean};
 use crate::decode::Decoder;
-use crate::event::Direction;
+use crate::event::{Direction, Layer};
 use crate::extra::{decimal_into, hex_into};
 use crate::read::{Cut, Events};
 
@@ -59,9 +59,15 @@ pub fn plain<E: Events, W: Write>(mut events: E, filter: &Filter, out: &mut W) -
             }
         }
         line.push(b' ');
-        let layer = clean(event.layer.as_str());
-        line.extend_from_slice(layer.as_bytes());
-        line.resize(line.len() + 6usize.saturating_sub(layer.len()).max(1), b' ');
+        match event.layer {
+            Layer::Rf => line.extend_from_slice(b"rf    "),
+            Layer::Apdu => line.extend_from_slice(b"apdu  "),
+            ref other => {
+                let layer = clean(other.as_str());
+                line.extend_from_slice(layer.as_bytes());
+                line.resize(line.len() + 6usize.saturating_sub(layer.len()).max(1), b' ');
+            }
+        }
         line.extend_from_slice(match event.dir {
             Some(Direction::Out) => b"--> ",
             Some(Direction::In) => b"<-- ",
@@ -114,9 +120,9 @@ fn padded(line: &mut Vec<u8>, width: usize, write: impl FnOnce(&mut Vec<u8>)) {
 
 /// Nanoseconds as milliseconds with three digits behind the point.
 fn fixed(nanoseconds: i128, sign: bool, line: &mut Vec<u8>) {
-    // Times have 64 bits, so their differences fit into 65.
-    let micro = (nanoseconds.unsigned_abs() + 500) / 1000;
-    let micro = u64::try_from(micro).unwrap_or(u64::MAX);
+    // Times have 64 bits, so their differences fit into 65. Division of 128 bits is slow, so it is not done.
+    let magnitude = u64::try_from(nanoseconds.unsigned_abs()).unwrap_or(u64::MAX);
+    let micro = magnitude / 1000 + u64::from(magnitude % 1000 >= 500);
     if nanoseconds < 0 {
         line.push(b'-');
     } else if sign {

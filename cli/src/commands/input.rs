@@ -63,7 +63,7 @@ pub fn open(path: &Path, from: Option<Format>, out: &Out) -> Result<Input, Failu
             }
             Box::new(BufReader::with_capacity(1 << 16, Watched { input: file, bar }))
         } else {
-            Box::new(BufReader::with_capacity(1 << 16, file))
+            Box::new(BufReader::with_capacity(1 << 18, file))
         }
     };
     Import::open(input, from).map_err(|e| Failure::new(INPUT, format!("{name}: {e}")))

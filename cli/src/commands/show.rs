@@ -23,7 +23,7 @@ pub fn run(args: &ShowArgs, out: &mut Out) -> Outcome {
     };
     let (shown, flushed) = if out.is_json() || args.plain {
         // Nothing here is coloured, so nothing needs to look for colours.
-        let mut stdout = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        let mut stdout = io::BufWriter::with_capacity(1 << 18, io::stdout().lock());
         let shown = match out.is_json() {
             true => show::json(events, &filter, &mut stdout),
             false => show::plain(events, &filter, &mut stdout),

@@ -79,12 +79,18 @@ impl Opened {
         }
     }
 
+    /// Every card forgets what it was doing.
+    fn reset_field(&mut self) -> Result<(), Error> {
+        for on in [false, true] {
+            self.device.set_property_bool(Property::ActivateField, on)?;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
     /// Whether a card is there, in a field that was off for a moment; RATS is not sent.
     fn is_there(&mut self) -> Result<bool, Error> {
-        self.device.set_property_bool(Property::ActivateField, false)?;
-        std::thread::sleep(Duration::from_millis(5));
-        self.device.set_property_bool(Property::ActivateField, true)?;
-        std::thread::sleep(Duration::from_millis(5));
+        self.reset_field()?;
         self.device.set_property_bool(Property::AutoIso144434, false)?;
         let found = self.find();
         self.device.set_property_bool(Property::AutoIso144434, true)?;
@@ -265,10 +271,12 @@ impl CardSource for LibnfcSource {
 
     fn wait_card(&mut self, stop: &Stop) -> Result<Session, SourceError> {
         self.tap = false;
-        let mut told = false;
+        let (mut told, mut fresh) = (false, true);
         loop {
             let mut opened = self.opened(stop)?;
-            match opened.find() {
+            // A card that an earlier session left is halted.
+            let reset = if std::mem::take(&mut fresh) { opened.reset_field() } else { Ok(()) };
+            match reset.and_then(|()| opened.find()) {
                 Ok(Some(card)) if card.sak & 0x20 != 0 => {
                     self.tap = true;
                     let ats = card.ats.get(..card.ats_len).unwrap_or_default();

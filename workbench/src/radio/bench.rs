@@ -15,8 +15,36 @@ use crate::bench::BenchError;
 /// nothing, is not in it.
 pub const LIMIT_MS: f64 = 25.0;
 
-/// The methods whose taps go through the air, by name.
-pub const METHODS: [(&str, Method); 2] = [("challenge-response", Method::ChallengeResponse), ("aka", Method::Aka)];
+/// A method whose taps go through the air.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Its name.
+    pub name: &'static str,
+    /// The method.
+    pub method: Method,
+    /// Aliro's fast phase, of a phone that has been here before: the lock decides by the phone's proof alone, and gives its own by the
+    /// EXCHANGE that follows. Every other way proves both sides before the door moves.
+    pub fast: bool,
+}
+
+/// All of them.
+pub const WAYS: [Way; 4] = [
+    Way::new("challenge-response", Method::ChallengeResponse),
+    Way::new("aka", Method::Aka),
+    Way::new("aliro", Method::Aliro),
+    Way {
+        name: "aliro-fast",
+        method: Method::Aliro,
+        fast: true,
+    },
+];
+
+impl Way {
+    const fn new(name: &'static str, method: Method) -> Self {
+        Self { name, method, fast: false }
+    }
+}
+
 /// The rates.
 pub const RATES: [BitRate; 2] = [BitRate::Kbps106, BitRate::Kbps424];
 
@@ -47,12 +75,15 @@ pub struct AirCost {
 /// [`BenchError`].
 pub fn taps(tapes: Option<&Path>) -> Result<Vec<AirCost>, BenchError> {
     let mut costs = Vec::new();
-    for (name, method) in METHODS {
+    for way in WAYS {
+        let name = way.name;
         for (rate, told) in RATES.into_iter().flat_map(|rate| [(rate, false), (rate, true)]) {
-            let mut stage = Stage::new(method, rate)?;
+            let mut stage = Stage::new(way, rate)?;
             if !told {
                 stage = stage.without_control_flow();
             }
+            // Who has been here before is known.
+            stage.tap(tapdoor_link::FieldPlan::new())?;
             if let Some(folder) = tapes {
                 let header = Header {
                     mode: Some(TapeMode::Sim),

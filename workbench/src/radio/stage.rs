@@ -22,12 +22,13 @@ use tapdoor_protocol::rf::iso14443::dep::activate::Wishes;
 use tapdoor_protocol::rf::iso14443::type_a::Uid;
 use tapdoor_protocol::rf::polling::{Plan, Round};
 use tapdoor_protocol::rf::time::{self, Ticks};
-use tapdoor_reader::config::{LockConfig, Method};
+use tapdoor_reader::config::LockConfig;
 use tapdoor_reader::control::Control;
 use tapdoor_reader::tap::Host;
 use tapdoor_reader::{TapVerdict, lock, tap};
 use tapdoor_simulator::Field;
 
+use super::bench::Way;
 use crate::bench::BenchError;
 use crate::site::Site;
 
@@ -111,7 +112,9 @@ impl Card for Shown {
     fn process(&mut self, command: &[u8], response: &mut Vec<u8>) {
         self.chip.process(command, response);
         let proofs = self.chip.drain_events().into_iter();
-        let proofs = proofs.filter(|event| matches!(event.event, Event::Authenticated { .. })).count();
+        let proofs = proofs
+            .filter(|event| matches!(event.event, Event::Authenticated { .. } | Event::AliroReader { .. }))
+            .count();
         self.proofs.fetch_add(u64::try_from(proofs).unwrap_or(0), Ordering::SeqCst);
     }
 }
@@ -150,15 +153,19 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// A new site with a lock and a phone in memory, that use this method, and ISO-DEP at up to `rate`.
+    /// A new site with a lock and a phone in memory, that authenticate this way, and ISO-DEP at up to `rate`.
     ///
     /// # Errors
     /// [`BenchError`].
-    pub fn new(method: Method, rate: BitRate) -> Result<Self, BenchError> {
+    pub fn new(way: Way, rate: BitRate) -> Result<Self, BenchError> {
         let site = Site::generate(1, false)?;
         let phone = site.phones.first().copied().unwrap_or(PhoneId([0; 8]));
-        let mut config = LockConfig::parse(Path::new("lock.toml"), &site.lock_toml())?;
-        config.methods = vec![method];
+        let mut text = site.lock_toml();
+        if !way.fast {
+            text = text.replace("\n[aliro]\n", "\n[aliro]\nfast = false\n");
+        }
+        let mut config = LockConfig::parse(Path::new("lock.toml"), &text)?;
+        config.methods = vec![way.method];
         config.algorithm = Algorithm::Milenage;
         let memory = || SqliteStore::in_memory().map_err(tapdoor_chip::ChipError::from);
         let lock = Chip::personalise(Box::new(memory()?), &config.personalisation)?;

@@ -18,7 +18,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use tapdoor_captures::{Cut, ReadError};
+use tapdoor_captures::{Cut, Header, ReadError};
 
 pub use card::{How, Player, Told};
 pub use source::{SharedPlayer, TapeSource};
@@ -54,6 +54,11 @@ pub enum ReplayError {
 /// # Errors
 /// [`ReplayError`].
 pub fn taps(path: &Path) -> Result<(Vec<RecordedTap>, Option<Cut>), ReplayError> {
+    with_header(path).map(|(_, taps, cut)| (taps, cut))
+}
+
+/// The same with what the tape says of itself.
+fn with_header(path: &Path) -> Result<(Header, Vec<RecordedTap>, Option<Cut>), ReplayError> {
     let read = |source| ReplayError::Read { path: path.into(), source };
     let file = File::open(path).map_err(|source| ReplayError::Io { path: path.into(), source })?;
     let mut all = Taps::new(BufReader::with_capacity(1 << 16, file)).map_err(read)?;
@@ -67,5 +72,5 @@ pub fn taps(path: &Path) -> Result<(Vec<RecordedTap>, Option<Cut>), ReplayError>
     if taps.is_empty() {
         return Err(ReplayError::Empty(path.into()));
     }
-    Ok((taps, all.cut()))
+    Ok((all.header().clone(), taps, all.cut()))
 }

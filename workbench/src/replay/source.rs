@@ -9,7 +9,7 @@ use tapdoor_hce_card::serve::Card;
 use tapdoor_link::stop::Stop;
 use tapdoor_reader::source::{CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError};
 
-use super::{Player, ReplayError, taps};
+use super::{Player, ReplayError, with_header};
 
 /// A player that is shared between a reader and whoever asks it afterwards.
 #[derive(Clone)]
@@ -63,7 +63,11 @@ impl TapeSource {
     /// # Errors
     /// [`ReplayError`].
     pub fn open(path: &Path) -> Result<Self, ReplayError> {
-        Ok(Self::of(path.display().to_string(), Player::new(taps(path)?.0)))
+        let (header, taps, _) = with_header(path)?;
+        Ok(Self {
+            atr: header.atr,
+            ..Self::of(path.display().to_string(), Player::new(taps))
+        })
     }
 
     /// A player as a reader of this name.
@@ -71,7 +75,7 @@ impl TapeSource {
     pub fn of(name: String, player: Player) -> Self {
         Self {
             name,
-            atr: Some(player.atr().to_vec()),
+            atr: None,
             player: SharedPlayer::new(player),
         }
     }

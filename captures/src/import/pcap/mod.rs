@@ -442,12 +442,18 @@ impl<R: BufRead> Capture<R> {
             }
             other => return Err(binary(offset + 1, format!("event {other:02x}"), "FA to FF")),
         };
-        let mut made = Event::new(t, Layer::Rf).bytes(dir, data);
-        made.crc = Some(state.unwrap_or_else(|| crc::state(data)));
-        if matches!((dir, data), (Direction::Out, [0x26 | 0x52])) {
-            made.bits = Some(7);
+        let made = Event {
+            dir: Some(dir),
+            bits: matches!((dir, data), (Direction::Out, [0x26 | 0x52])).then_some(7),
+            crc: Some(state.unwrap_or_else(|| crc::state(data))),
+            data: Some(data.to_vec()),
+            ..Event::new(t, Layer::Rf)
+        };
+        if self.kind == Kind::Pcap || packet.options + 4 >= self.buffer.len() {
+            out.events.push_back(made);
+        } else {
+            self.told(packet, made, out);
         }
-        self.told(packet, made, out);
         Ok(())
     }
 
