@@ -342,3 +342,78 @@ fn plain_http_is_for_loopback_and_an_authority_can_be_made_alone() {
         assert!(code == 2 && stderr.contains(says), "{server}: {code} {stderr}");
     }
 }
+
+/// A lock and a phone of `house`, each of the file with this name, tap at a server; the lock's report.
+fn tap_at(house: &House, lock: &str, phone: &str, url: &str) -> Value {
+    let (mut lock, listen) = house.listening_lock_of(lock, &["--once", "--server", url]);
+    let _phone = house.phone_of(phone, &listen, &["--server", url]);
+    lock.wait_event("tap", LONG)
+}
+
+#[test]
+fn each_name_of_a_lock_with_each_name_of_a_phone() {
+    let house = House::with(&["--bare-phone"]);
+    let (mac, imei) = (house.value("server.toml", "mac"), house.value("server.toml", "imei"));
+    let locks = [
+        ("mac", mac.as_str()),
+        ("iccid", "8949010123456789013"),
+        ("imsi", "001010123456789"),
+        ("msisdn", "+491701234567"),
+    ];
+    let phones = [
+        ("imei", imei.as_str()),
+        ("iccid", "8949010198765432109"),
+        ("imsi", "001010987654321"),
+        ("msisdn", "+491707654321"),
+    ];
+    for (known, names) in [(("mac", &mac), &locks), (("imei", &imei), &phones)] {
+        let line = format!("\n{} = \"{}\"\n", known.0, known.1);
+        let all: String = names.iter().map(|(kind, value)| format!("\n{kind} = \"{value}\"")).collect();
+        house.edit("server.toml", &line, &format!("{all}\n"));
+    }
+    let (_server, url) = server(&house);
+    let named_by_mac = format!("identifier = {{ mac = \"{mac}\" }}");
+    let named_by_imei = format!("kind = \"imei\"\ndigits = \"{imei}\"");
+    for (lock_kind, lock_name) in locks {
+        let by = format!("identifier = {{ {lock_kind} = \"{lock_name}\" }}");
+        let lock = format!("lock-{lock_kind}.toml");
+        house.variant("lock.toml", &lock, &[(&named_by_mac, &by)]);
+        for (phone_kind, phone_name) in phones {
+            let digits = phone_name.trim_start_matches('+');
+            let by = format!("kind = \"{phone_kind}\"\ndigits = \"{digits}\"");
+            let phone = format!("phone-{lock_kind}-{phone_kind}.toml");
+            let store = format!("{lock_kind}-{phone_kind}.chip");
+            house.variant("phone.toml", &phone, &[(&named_by_imei, &by), ("phone.chip", &store)]);
+            let tap = tap_at(&house, &lock, &phone, &url);
+            assert_eq!(
+                (&tap["verdict"], &tap["downloaded"]),
+                (&"open".into(), &true.into()),
+                "{lock_kind} {phone_kind}: {tap}"
+            );
+        }
+    }
+    // Somebody else's name is not enough: the requests are signed, and the lock is another one.
+    house.variant(
+        "lock.toml",
+        "lock-x.toml",
+        &[(&named_by_mac, "identifier = { mac = \"02:00:5e:99:00:01\" }")],
+    );
+    house.variant("phone.toml", "phone-x.toml", &[("phone.chip", "x.chip")]);
+    let tap = tap_at(&house, "lock-x.toml", "phone-x.toml", &url);
+    assert_eq!(
+        (&tap["verdict"], &tap["reason"]),
+        (&"refused".into(), &"server-error".into()),
+        "{tap}"
+    );
+    assert!(tap["detail"].as_str().unwrap().contains("lock-unregistered"), "{tap}");
+}
+
+#[test]
+fn chips_that_speak_s16_are_administered_too() {
+    let house = House::with(&["--bare-phone"]);
+    house.edit("phone.toml", "\nkvn = ", "\ni = 0x71\nkvn = ");
+    house.edit("lock.toml", "\nkvn = ", "\ni = 0x71\nkvn = ");
+    let (_server, url) = server(&house);
+    let tap = tap_at(&house, "lock.toml", "phone.toml", &url);
+    assert_eq!((&tap["verdict"], &tap["downloaded"]), (&"open".into(), &true.into()), "{tap}");
+}

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use tapdoor_chip::personalise::{CardManager, ScpKeys, Secret};
 use tapdoor_config::{ConfigError, Field, File};
+use tapdoor_protocol::globalplatform::scp03::I;
 
 use crate::error::AgentError;
 use crate::server::Server;
@@ -14,6 +15,8 @@ use crate::server::Server;
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawChip {
     kvn: u8,
+    /// What its SCP03 offers: 0x70 if left out, 0x71 for challenges and MACs of 16 bytes.
+    i: Option<u8>,
     enc: Field,
     mac: Field,
     dek: Field,
@@ -53,6 +56,15 @@ impl RawChip {
             }
         }
         let mut manager = CardManager::new(keys);
+        if let Some(i) = self.i {
+            manager.i = I(i);
+            if !manager.i.is_known() {
+                return Err(file.error(
+                    &self.enc.span(),
+                    format!("belongs to a chip with i = {i:#04X}, which is none of SCP03's: 0x70 is the usual one"),
+                ));
+            }
+        }
         for provider in &self.providers {
             let key = file.bytes(provider)?;
             if !matches!((key.len(), key.first()), (33, Some(2 | 3)) | (65, Some(4))) {

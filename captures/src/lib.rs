@@ -10,6 +10,8 @@
 //! | [`event`] | [`Event`], every other line |
 //! | [`extra`] | [`Extra`], the fields nobody here knows |
 //! | [`mod@write`] | [`TapeWriter`], which survives a kill; [`SharedTape`] for several links onto one tape |
+//! | [`field`] | [`FieldTape`]: the frames of a field as they are |
+//! | [`frames`] | [`FrameTape`]: the frames of a lock's reader, without searches in vain, and with secrets masked |
 //! | [`mask`] | [`Masker`]: which bytes are secrets |
 //! | [`read`] | [`TapeReader`], streaming and bounded |
 //! | [`mod@import`] | [`Import`]: other programs' files as events, recognised from their content |
@@ -45,6 +47,8 @@ pub mod diff;
 pub mod event;
 pub mod export;
 pub mod extra;
+pub mod field;
+pub mod frames;
 pub mod header;
 pub mod import;
 pub mod mask;
@@ -58,6 +62,8 @@ pub mod write;
 pub use decode::{Decoded, Decoder};
 pub use event::{Crc, Direction, Event, Layer, Mask};
 pub use extra::Extra;
+pub use field::FieldTape;
+pub use frames::FrameTape;
 pub use header::{Header, TapeMode};
 pub use import::{Format, Import};
 pub use mask::{MaskPolicy, Masker};

@@ -10,7 +10,8 @@
 //! | `key` | other keys | GBA answers; EF_Keys and its like; STORE DATA and PUT KEY in the clear |
 //!
 //! It follows what is selected, command chaining, and GET RESPONSE, so a key is found when it comes in two parts. Where an answer
-//! has not the form it should have, more is masked rather than less. Frames of layer `rf` are not looked into.
+//! has not the form it should have, more is masked rather than less. Frames go through [`crate::FrameTape`],
+//! which puts the APDUs in them together for it.
 
 use std::ops::Range;
 
@@ -89,6 +90,12 @@ impl Masker {
     #[must_use]
     pub fn new(policy: MaskPolicy) -> Self {
         Self { policy, ..Self::default() }
+    }
+
+    /// What it looks for.
+    #[must_use]
+    pub const fn policy(&self) -> MaskPolicy {
+        self.policy
     }
 
     /// Another card, or the same one reset: nothing is known to be selected.

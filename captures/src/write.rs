@@ -105,6 +105,12 @@ impl<W: Write> TapeWriter<W> {
         self
     }
 
+    /// What is kept off this tape.
+    #[must_use]
+    pub const fn policy(&self) -> MaskPolicy {
+        self.apdu.policy()
+    }
+
     /// The moment from which the times on the tape count: give it to [`tapdoor_link::Recorder::new`].
     #[must_use]
     pub const fn epoch(&self) -> Instant {

@@ -20,6 +20,28 @@ pub struct Env<'a> {
     pub events: &'a mut Vec<Event>,
 }
 
+/// How an application wants its APDUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ApduRules {
+    /// Most bytes of answer in one response to a short command.
+    pub part: usize,
+    /// Longest command and response APDU where extended lengths are taken, status word included; none where they are refused (6700).
+    pub extended: Option<(usize, usize)>,
+    /// Whether a SELECT in the middle of a chain is served and ends the chain; otherwise it is refused (6883).
+    pub select_ends_chain: bool,
+}
+
+impl Default for ApduRules {
+    /// Never 256 bytes, which some readers cannot carry; extended lengths without limit.
+    fn default() -> Self {
+        Self {
+            part: 255,
+            extended: Some((usize::MAX, usize::MAX)),
+            select_ends_chain: false,
+        }
+    }
+}
+
 /// An application. It never sees a key's bytes, and holds nothing that must survive: that goes through the vault.
 pub trait Applet: Send {
     /// SELECT by AID (P2 as received): writes the answer's data.
@@ -36,6 +58,14 @@ pub trait Applet: Send {
 
     /// Another application was selected, or power is gone: forget the session.
     fn deselect(&mut self, env: &mut Env<'_>);
+
+    /// A command failed before it came here, or a SELECT while this application stays selected: wrong lengths, a chain that was not finished.
+    fn refused(&mut self, _env: &mut Env<'_>) {}
+
+    /// How it wants its APDUs.
+    fn rules(&self) -> ApduRules {
+        ApduRules::default()
+    }
 
     /// Whether SELECT by file identifier or path is this applet's business (a UICC's file system).
     fn has_files(&self) -> bool {

@@ -318,6 +318,13 @@ impl Card {
         ))
     }
 
+    /// A command to this application failed before it came there.
+    pub(crate) fn refused(&mut self, id: AppId) {
+        if let Some((applet, mut env)) = self.lend(id) {
+            applet.refused(&mut env);
+        }
+    }
+
     /// The application is no longer selected. Its session keys are gone, whatever it does about them.
     pub(crate) fn deselect(&mut self, id: AppId) {
         if let Some((applet, mut env)) = self.lend(id) {
@@ -368,6 +375,8 @@ impl Card {
     pub(crate) fn commit(&mut self, changes: &[Change]) -> Result<(), StatusWord> {
         self.store.commit(changes).map_err(|error| {
             self.failure = Some(error);
+            // What is remembered in memory may be ahead of what is stored.
+            self.keys.distrust_remembered();
             StatusWord::NO_DIAGNOSIS
         })
     }
@@ -390,6 +399,7 @@ impl Card {
         match slot {
             Slot::Phone | Slot::Recognition | Slot::Agent => length == 16,
             Slot::Signing => length == 32,
+            Slot::AliroKeys => length > 0 && length % 32 == 0 && length <= 64 * 32,
             Slot::TestSubscriber => matches!(length, 32 | 48 | 64),
         }
     }

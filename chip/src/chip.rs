@@ -13,8 +13,9 @@ use tapdoor_protocol::door::Event;
 use tapdoor_protocol::globalplatform::registry::life_cycle;
 use tapdoor_protocol::status::StatusWord;
 
+use crate::applet::ApduRules;
 use crate::card::Card;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Rules};
 use crate::kind::privilege;
 use crate::manager;
 use crate::personalise::{Personalisation, PersonaliseError};
@@ -177,8 +178,18 @@ impl Chip {
     /// Processes a C-APDU from the field: `response` becomes the R-APDU. Whatever the bytes are, there is an answer and no panic.
     pub fn process(&mut self, bytes: &[u8], response: &mut Vec<u8>) {
         let Self { card, exchange, field, .. } = self;
-        let secure = field.selected == Selected::Manager && card.managed.is_managed();
-        exchange.run(bytes, response, secure, |command, answer| field.execute(card, command, answer));
+        let rules = Rules {
+            secure: field.selected == Selected::Manager && card.managed.is_managed(),
+            apdus: match field.selected {
+                Selected::Application(id) => card.entry(id).map(|e| e.applet.rules()).unwrap_or_default(),
+                Selected::Manager => ApduRules::default(),
+            },
+        };
+        if !exchange.run(bytes, response, rules, |command, answer| field.execute(card, command, answer))
+            && let Selected::Application(id) = field.selected
+        {
+            card.refused(id);
+        }
         if field.session.take_rekeyed() {
             self.reset_wired();
         }
@@ -194,8 +205,11 @@ impl Chip {
             field,
             ..
         } = self;
-        let secure = card.managed.is_managed();
-        exchange.run(bytes, response, secure, |command, answer| {
+        let rules = Rules {
+            secure: card.managed.is_managed(),
+            apdus: ApduRules::default(),
+        };
+        exchange.run(bytes, response, rules, |command, answer| {
             match (command.cla, command.ins, command.p1) {
                 (0x00, 0xA4, 0x04) => select_manager(session, card, command, answer),
                 _ => session.process(card, command, answer),
@@ -241,6 +255,9 @@ impl Field {
             Ok(sw) => sw,
             Err(sw) => {
                 answer.clear();
+                if let Selected::Application(id) = self.selected {
+                    card.refused(id);
+                }
                 sw
             }
         };

@@ -6,10 +6,19 @@ use tapdoor_protocol::apdu::chain::{Assembler, Step};
 use tapdoor_protocol::apdu::{ApduError, Command};
 use tapdoor_protocol::status::StatusWord;
 
+use crate::applet::ApduRules;
+
 /// Longest data of a command chain.
 const CHAIN_LIMIT: usize = 32 * 1024;
-/// Longest part of an answer to a short command.
-const SHORT_PART: usize = 255;
+
+/// How commands are to be taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rules {
+    /// Whether secure messaging is understood.
+    pub(crate) secure: bool,
+    /// What the application wants.
+    pub(crate) apdus: ApduRules,
+}
 
 /// The state of a conversation.
 pub(crate) struct Exchange {
@@ -39,38 +48,48 @@ impl Exchange {
     }
 
     /// Processes a C-APDU: `response` becomes the R-APDU. Whatever the bytes are, there is an answer. `execute` gets each command that is
-    /// whole, and an empty answer to fill. `secure`: whether secure messaging is understood.
+    /// whole, and an empty answer to fill. False when the command was refused here.
     pub(crate) fn run(
         &mut self,
         bytes: &[u8],
         response: &mut Vec<u8>,
-        secure: bool,
+        rules: Rules,
         execute: impl FnOnce(&Command<'_>, &mut Vec<u8>) -> StatusWord,
-    ) {
+    ) -> bool {
         response.clear();
-        let sw = match Command::parse(bytes) {
-            Ok(command) => self.command(&command, response, secure, execute),
-            Err(ApduError::Class { .. }) => StatusWord::CLA_NOT_SUPPORTED,
-            Err(_) => StatusWord::WRONG_LENGTH,
+        let taken = match Command::parse(bytes) {
+            Ok(command) if command.extended && rules.apdus.extended.is_none_or(|(most, _)| bytes.len() > most) => {
+                Err(StatusWord::WRONG_LENGTH)
+            }
+            Ok(command) => self.command(&command, response, rules, execute),
+            Err(ApduError::Class { .. }) => Err(StatusWord::CLA_NOT_SUPPORTED),
+            Err(_) => Err(StatusWord::WRONG_LENGTH),
         };
+        let (Ok(sw) | Err(sw)) = taken;
         response.extend_from_slice(&sw.to_bytes());
+        taken.is_ok()
     }
 
     fn command(
         &mut self,
         command: &Command<'_>,
         response: &mut Vec<u8>,
-        secure: bool,
+        rules: Rules,
         execute: impl FnOnce(&Command<'_>, &mut Vec<u8>) -> StatusWord,
-    ) -> StatusWord {
+    ) -> Result<StatusWord, StatusWord> {
         if command.channel() != 0 {
-            return StatusWord::CHANNEL_NOT_SUPPORTED;
+            return Err(StatusWord::CHANNEL_NOT_SUPPORTED);
         }
-        if command.secure_messaging() && !secure {
-            return StatusWord::SECURE_MESSAGING_NOT_SUPPORTED;
+        if command.secure_messaging() && !rules.secure {
+            return Err(StatusWord::SECURE_MESSAGING_NOT_SUPPORTED);
         }
-        if command.cla == 0x00 && command.ins == 0xC0 && self.assembler.is_idle() {
-            return self.get_response(command, response);
+        // Some terminals keep the class of the command whose answer they fetch.
+        let pending = self.given < self.answer.len();
+        if command.ins == 0xC0 && (command.cla == 0x00 || (command.cla == 0x80 && pending)) && self.assembler.is_idle() {
+            return self.get_response(command, response, rules);
+        }
+        if rules.apdus.select_ends_chain && (command.cla, command.ins, command.p1) == (0x00, 0xA4, 0x04) {
+            self.assembler.reset();
         }
         self.answer.clear();
         self.given = 0;
@@ -78,31 +97,34 @@ impl Exchange {
             self.sw = execute(command, &mut self.answer);
         } else {
             match self.assembler.feed(command) {
-                Step::More => return StatusWord::OK,
-                Step::Refused(sw) => return sw,
+                Step::More => return Ok(StatusWord::OK),
+                Step::Refused(sw) => return Err(sw),
                 Step::Whole(owned) => self.sw = execute(&owned.as_command(), &mut self.answer),
             }
         }
-        self.part(command.ne, command.extended, response)
+        Ok(self.part(command.ne, command.extended, rules, response))
     }
 
-    fn get_response(&mut self, command: &Command<'_>, response: &mut Vec<u8>) -> StatusWord {
+    fn get_response(&mut self, command: &Command<'_>, response: &mut Vec<u8>, rules: Rules) -> Result<StatusWord, StatusWord> {
         if (command.p1, command.p2) != (0, 0) {
-            return StatusWord::INCORRECT_P1_P2;
+            return Err(StatusWord::INCORRECT_P1_P2);
         }
         if !command.data.is_empty() {
-            return StatusWord::WRONG_LENGTH;
+            return Err(StatusWord::WRONG_LENGTH);
         }
         if self.given >= self.answer.len() {
-            return StatusWord::CONDITIONS_NOT_SATISFIED;
+            return Err(StatusWord::CONDITIONS_NOT_SATISFIED);
         }
-        self.part(command.ne, command.extended, response)
+        Ok(self.part(command.ne, command.extended, rules, response))
     }
 
     /// The next part of the answer, and the status word behind it.
-    fn part(&mut self, ne: u32, extended: bool, response: &mut Vec<u8>) -> StatusWord {
+    fn part(&mut self, ne: u32, extended: bool, rules: Rules, response: &mut Vec<u8>) -> StatusWord {
         let rest = self.answer.get(self.given..).unwrap_or(&[]);
-        let most = if extended { usize::MAX } else { SHORT_PART };
+        let most = match rules.apdus.extended {
+            Some((_, most)) if extended => most.saturating_sub(2).max(1),
+            _ => rules.apdus.part,
+        };
         // Without Le the data come all the same, as phones do it under T=CL.
         let wanted = if ne == 0 {
             most
@@ -114,7 +136,9 @@ impl Exchange {
         self.given += part.len();
         match self.answer.len() - self.given {
             0 => self.sw,
-            left => StatusWord(0x6100 | u16::try_from(left.min(SHORT_PART)).unwrap_or(0xFF)),
+            left @ 1..=0xFF => StatusWord(0x6100 | left as u16),
+            // As many as one response can carry, or more.
+            _ => StatusWord(if rules.apdus.part < 0xFF { 0x6100 } else { 0x61FF }),
         }
     }
 }

@@ -19,10 +19,14 @@ pub enum Kind {
     UsimHost,
     /// The request, lock half.
     RequestLock,
+    /// Aliro, user device.
+    Aliro,
+    /// Aliro, reader.
+    AliroLock,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 8] = [
+    const ALL: [(Self, &'static str); 10] = [
         (Self::ChallengeResponse, "challenge-response"),
         (Self::Aka, "aka"),
         (Self::Usim, "usim"),
@@ -31,6 +35,8 @@ impl Kind {
         (Self::AkaLock, "aka-lock"),
         (Self::UsimHost, "usim-host"),
         (Self::RequestLock, "request-lock"),
+        (Self::Aliro, "aliro"),
+        (Self::AliroLock, "aliro-lock"),
     ];
 
     /// The name in the store.

@@ -57,11 +57,25 @@ pub enum Command {
     Server(ServerArgs),
     /// Send APDUs, exactly these bytes
     Apdu(ApduArgs),
+    /// Run scripts: interop tests as plain text
+    Run(RunArgs),
+    /// The interactive shell
+    Shell(ShellArgs),
     /// List the readers that can be seen
     #[command(after_help = "Examples:\n  tapdoor readers\n  tapdoor readers --json")]
     Readers,
+    /// Say what stands in the way of a tap on this machine, with the cure
+    Doctor(DoctorArgs),
+    /// Say what a card or phone is
+    Probe(ProbeArgs),
     /// Decode a tape, or another program's trace or log
     Show(ShowArgs),
+    /// Recompute a recorded tap's cryptography, and have today's lock judge it
+    Verify(VerifyArgs),
+    /// Play one side of a tape against a live other side
+    Replay(ReplayArgs),
+    /// NFC-DEP with a peer over UDP, as initiator or target; type F cards there
+    Dep(DepArgs),
     /// Turn a tape, trace or log into another format
     Convert(ConvertArgs),
     /// Compare two sessions by what they mean
@@ -105,7 +119,8 @@ pub struct InitArgs {
 /// Where the card is.
 #[derive(Args, Debug)]
 pub struct ReaderArgs {
-    /// pcsc:FRAGMENT, vpcd-listen:HOST:PORT, sim:[SWITCH,..] or tape:FILE
+    /// pcsc:FRAGMENT, acr122u-raw:FRAGMENT, pn532:PATH, libnfc:CONNSTRING, udp:HOST:PORT, vpcd-listen:HOST:PORT,
+    /// sim:[SWITCH,..] or tape:FILE
     #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
     pub reader: ReaderSpec,
 }
@@ -140,7 +155,7 @@ pub struct LockArgs {
     /// What the exit status asks for
     #[arg(long, value_enum, default_value_t = Expect::Open)]
     pub expect: Expect,
-    /// Try only these methods, in this order (instead of lock.toml's): challenge-response, aka, usim
+    /// Try only these methods, in this order (instead of lock.toml's): challenge-response, aka, aliro, usim
     #[arg(long, value_name = "METHOD", value_delimiter = ',')]
     pub method: Vec<String>,
     /// The application management server, instead of lock.toml's: asked when a phone lacks its application
@@ -162,13 +177,13 @@ pub struct LockArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963\n  tapdoor phone --config site/phone.toml --serve tcp-listen:127.0.0.1:35970\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --lab wrong-key\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --server https://127.0.0.1:8443\n\nLaboratory switches: missing[=challenge-response|aka|identity|AID], wrong-key, slow=MILLISECONDS,\nsilent[=N] (from the Nth APDU of a tap on), tear[=N] (gone at the Nth APDU), answer=HEX."
+    after_help = "Examples:\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963\n  tapdoor phone --config site/phone.toml --serve tcp-listen:127.0.0.1:35970\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --lab wrong-key\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --server https://127.0.0.1:8443\n  tapdoor phone --config site/phone.toml --serve pn532:/tmp/pn532\n  tapdoor phone --config site/phone.toml --serve ifd:/run/tapdoor-reader,after=3\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963,as=acr122u\n\nWhere: vpcd:HOST:PORT (connect to a vpcd), vpcd:HOST:PORT,as=acr122u (as a whole ACR122U), tcp-listen:HOST:PORT (vpcd's framing,\nlistening), pn532:PATH (a PN532 on a new pseudo-terminal, PATH a symlink to it), ifd:SOCKET (an ACR122U behind our own PC/SC driver),\nudp:HOST:PORT (frames in nfcpy's format). pn532: and ifd: take after=SECONDS and stay=SECONDS: the phone comes later, and leaves;\npn532: takes peer=PATH: a second PN532, which can be a target in the first one's field.\n\nLaboratory switches: missing[=challenge-response|aka|aliro|identity|AID], wrong-key, slow=MILLISECONDS,\nsilent[=N] (from the Nth APDU of a tap on), tear[=N] (gone at the Nth APDU), answer=HEX."
 )]
 pub struct PhoneArgs {
     /// phone.toml
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-    /// vpcd:HOST:PORT (connect to a vpcd) or tcp-listen:HOST:PORT (the same framing, listening); may be given several times
+    /// Where the phone is shown, such as vpcd:HOST:PORT or pn532:PATH (all of them below); may be given several times
     #[arg(long, value_name = "SERVE", required = true)]
     pub serve: Vec<String>,
     /// A laboratory switch; may be given several times
@@ -215,6 +230,133 @@ pub struct ApduArgs {
     pub apdus: Vec<String>,
 }
 
+/// In which form results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ResultForm {
+    /// A line a test, for people
+    Text,
+    /// TAP version 14
+    Tap,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor run suite:door --reader sim:\n  tapdoor run suite:iso7816 --reader pcsc: --set aid=F0544150444F4F5201 --junit phone.xml\n  tapdoor run tests/*.door --reader pcsc: --config site/lock.toml --keep-going\n  tapdoor run mine.door --check\n\nSuites that come with the program: suite:door, suite:iso7816 (`run --list` says what they are). The language is in docs/scripts.md.\nExit status: 0 all passed or skipped, 1 an expectation failed, 3 reader or card failed, 4 a script is not understood."
+)]
+pub struct RunArgs {
+    /// Scripts (.door), or suite:NAME
+    #[arg(required_unless_present = "list", value_name = "SCRIPT")]
+    pub scripts: Vec<String>,
+    /// pcsc:FRAGMENT, acr122u-raw:FRAGMENT, pn532:PATH, libnfc:CONNSTRING, udp:HOST:PORT, vpcd-listen:HOST:PORT,
+    /// sim:[SWITCH,..] or tape:FILE
+    #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
+    pub reader: Option<ReaderSpec>,
+    /// lock.toml, whose keys `auth` uses
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Give a name a value; may be given several times
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
+    /// Go on after a failure, with the next test and the next script
+    #[arg(short, long)]
+    pub keep_going: bool,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = ResultForm::Text)]
+    pub form: ResultForm,
+    /// Write JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Read the scripts and run nothing
+    #[arg(long)]
+    pub check: bool,
+    /// List the suites that come with the program
+    #[arg(long)]
+    pub list: bool,
+    /// How long to wait for a card, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub wait: u64,
+    /// Record a tape; the file must not be there yet
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Put secrets on the tape
+    #[arg(long)]
+    pub show_secrets: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor shell --reader pcsc:ACR122U\n  tapdoor shell --reader sim: --config site/lock.toml\n  printf 'select aka\\nexpect sw 9000\\n' | tapdoor shell --reader sim:\n\nInside, `help` lists the commands. Lines that were typed are kept in $XDG_STATE_HOME/tapdoor/history (~/.local/state).\nIn a pipe there is no prompt, and the exit status is that of the first line that failed."
+)]
+pub struct ShellArgs {
+    /// pcsc:FRAGMENT, acr122u-raw:FRAGMENT, pn532:PATH, libnfc:CONNSTRING, udp:HOST:PORT, vpcd-listen:HOST:PORT,
+    /// sim:[SWITCH,..] or tape:FILE
+    #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
+    pub reader: Option<ReaderSpec>,
+    /// lock.toml, whose keys `auth` uses
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How long to wait for a card, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub wait: u64,
+    /// In a pipe: end at the first line that fails
+    #[arg(short = 'e', long)]
+    pub stop_on_error: bool,
+}
+
+impl Command {
+    /// Puts a reader in the place of the one that was given.
+    pub fn set_reader(&mut self, reader: &ReaderSpec) {
+        match self {
+            Self::Lock(args) => args.reader.reader = reader.clone(),
+            Self::Apdu(args) => args.reader.reader = reader.clone(),
+            Self::Run(args) => args.reader = Some(reader.clone()),
+            Self::Bench(args) => args.reader = Some(reader.clone()),
+            Self::Replay(args) => args.reader = Some(reader.clone()),
+            _ => {}
+        }
+    }
+}
+
+/// `NAME=VALUE`
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    match tapdoor_workbench::script::parse::name(name) {
+        Some(_) => Ok((name.to_owned(), value.to_owned())),
+        None => Err(format!("\"{name}\" is no name: a letter, then letters, digits, - and _")),
+    }
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor doctor\n  sudo tapdoor doctor\n  tapdoor doctor --record mine.json\n  tapdoor doctor --recorded theirs.json\n\nNothing is changed by looking. As root it sees which other programs use a reader. The exit status is 1 if something stands in the way of\na tap, and 0 if there are warnings only."
+)]
+pub struct DoctorArgs {
+    /// Keep what was looked at, to mail it; the file must not be there yet
+    #[arg(long, value_name = "FILE", conflicts_with = "recorded")]
+    pub record: Option<PathBuf>,
+    /// Look at a machine that was recorded instead of this one
+    #[arg(long, value_name = "FILE")]
+    pub recorded: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor probe --reader pcsc:ACR122U\n  tapdoor probe --reader pcsc:ACR122U --record phone.tape\n  tapdoor probe --reader tape:phone.tape\n  tapdoor probe --reader sim:\n\nAsks the reader for UID and ATS, and the card by SELECT for the applications that are known; nothing on the card is changed."
+)]
+pub struct ProbeArgs {
+    #[command(flatten)]
+    pub reader: ReaderArgs,
+    /// How long to wait for a card, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub wait: u64,
+    /// Record a tape; the file must not be there yet
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Print a UID that is always the same, and what applications say of themselves; put secrets on the tape
+    #[arg(long)]
+    pub show_secrets: bool,
+}
+
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  tapdoor show today.tape\n  tapdoor show today.tape --tap 3 --layer apdu\n  tapdoor show sniff.pcapng --plain | grep SELECT\n  tapdoor show gp.log --json\n\nReads tapes, and the traces and logs of other programs: see tapdoor convert --help."
@@ -238,6 +380,36 @@ pub struct ShowArgs {
 
 #[derive(Args, Debug)]
 #[command(
+    after_help = "Examples:\n  tapdoor verify today.tape --config site/lock.toml\n  tapdoor verify today.tape --config site/lock.toml --tap 3 -v\n  tapdoor lock --config site/lock.toml --reader pcsc: --record full.tape --show-secrets   (a tape without masks)\n\nWith the keys of lock.toml every challenge, token, AUTN, RES and session key is recomputed, and today's lock is run over the\nrecorded answers. What a masked tape cannot prove is said.\nExit status: 0 same decisions and right values, 1 not, 4 the tape is not understood."
+)]
+pub struct VerifyArgs {
+    /// The tape
+    pub file: PathBuf,
+    /// lock.toml, of the lock that recorded it
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Try only these methods, in this order, as the lock that recorded did with its --method
+    #[arg(long, value_name = "METHOD", value_delimiter = ',')]
+    pub method: Vec<String>,
+    /// This tap only
+    #[arg(long, value_name = "N")]
+    pub tap: Option<u64>,
+    /// Print identities whole
+    #[arg(long)]
+    pub show_secrets: bool,
+}
+
+/// Which side of a tape is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Side {
+    /// The recorded card answers a live lock
+    Card,
+    /// The recorded lock's commands go to a live card
+    Lock,
+}
+
+#[derive(Args, Debug)]
+#[command(
     after_help = "Examples:\n  tapdoor convert today.tape today.pcapng\n  tapdoor convert sniff.trace sniff.tape\n  tapdoor convert gp.log - --to dump\n  tapdoor convert usim.tape usim.pcapng --to gsmtap\n\nReads: tape, json, pcapng and pcap (link type 264, GSMTAP), pm3-trace, pm3-text, apdu4j (GlobalPlatformPro), dump,\npcscd, opensc, opensc-tool, libnfc, nfcpy, nci (Android), nfc-laboratory, arrows (Home Key, Aliro), scriptor.\nWrites: tape, json, csv, pcapng, gsmtap, dump, pm3-trace, scriptor, door. Each loss is said on stderr."
 )]
 pub struct ConvertArgs {
@@ -253,6 +425,67 @@ pub struct ConvertArgs {
     /// The format of OUT, if its name does not tell it
     #[arg(long, value_name = "FORMAT")]
     pub to: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor replay today.tape --as card --config site/lock.toml             today's lock in this process\n  tapdoor replay today.tape --as card --config site/lock.toml --serve vpcd:127.0.0.1:35963\n  tapdoor replay today.tape --as card --strict --serve tcp-listen:127.0.0.1:0\n  tapdoor replay today.tape --as lock --reader pcsc: --config site/lock.toml\n  tapdoor replay today.tape --as lock --reader pcsc:\n\nWith --config the answers (as card) and the challenges (as lock) are made anew: same decisions, not same bytes.\nExit status: 0 as recorded, 1 differences, 3 reader or card failed, 4 the tape is not understood."
+)]
+pub struct ReplayArgs {
+    /// The tape
+    pub file: PathBuf,
+    /// Which side is played
+    #[arg(long = "as", value_enum, value_name = "SIDE")]
+    pub side: Side,
+    /// lock.toml, with whose keys values are made anew
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Try only these methods, in this order, as the lock that recorded did with its --method
+    #[arg(long, value_name = "METHOD", value_delimiter = ',')]
+    pub method: Vec<String>,
+    /// As card: where it is shown, vpcd:HOST:PORT or tcp-listen:HOST:PORT; without it to a lock in this process
+    #[arg(long, value_name = "SERVE")]
+    pub serve: Option<String>,
+    /// As lock: where the card is
+    #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
+    pub reader: Option<ReaderSpec>,
+    /// As card: take only the very commands of the tape
+    #[arg(long)]
+    pub strict: bool,
+    /// This tap only
+    #[arg(long, value_name = "N")]
+    pub tap: Option<u64>,
+    /// As lock: how long to wait for a card, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub wait: u64,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor dep --poll 127.0.0.1:54321\n  tapdoor dep --initiator 127.0.0.1:54321 --rate 424 --bytes 1,250,2000\n  tapdoor dep --target 127.0.0.1:54321\n\nFrames travel over UDP in nfcpy's format. The target sends back what it is sent; the initiator sends so many bytes and\nexpects them back. Exit status 1 if others came back."
+)]
+pub struct DepArgs {
+    /// What type F card listens at HOST:PORT
+    #[arg(long, value_name = "HOST:PORT", required_unless_present_any = ["initiator", "target"], conflicts_with_all = ["initiator", "target"])]
+    pub poll: Option<String>,
+    /// Be the initiator, with the target that listens at HOST:PORT
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "target")]
+    pub initiator: Option<String>,
+    /// Be a target at HOST:PORT that sends back what it is sent
+    #[arg(long, value_name = "HOST:PORT")]
+    pub target: Option<String>,
+    /// Rate in kbit/s: 106, 212 or 424
+    #[arg(long, value_name = "KBPS", default_value_t = 212)]
+    pub rate: u32,
+    /// Rate at which the target is looked for, if it is not the same: then PSL follows
+    #[arg(long, value_name = "KBPS")]
+    pub find_at: Option<u32>,
+    /// How many bytes to send, one exchange each
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 250, 2000], value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub bytes: Vec<u32>,
+    /// General bytes of ATR, in hexadecimal
+    #[arg(long, value_name = "HEX", default_value = "")]
+    pub general: String,
 }
 
 #[derive(Args, Debug)]
@@ -302,12 +535,24 @@ pub enum BenchName {
     Find,
     /// APDUs per second through a reader, beside a bare SCardTransmit loop
     Link,
+    /// Recorded taps verified per second
+    Verify,
+    /// Steps of a script per second
+    Script,
+    /// How long a tap is on the air, by simulated time, and its bytes each way
+    Radio,
+    /// The fault table: every fault at every frame of a tap, and what came of it
+    Faults,
+    /// A tap with a download and where its time goes; then many phones and locks at once
+    Download,
     /// A million frames of pcapng decoded, beside tshark
     Decode,
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  tapdoor bench\n  tapdoor bench find --json\n  tapdoor bench link --reader pcsc:ACR122U")]
+#[command(
+    after_help = "Examples:\n  tapdoor bench\n  tapdoor bench find --json\n  tapdoor bench link --reader pcsc:ACR122U\n  tapdoor bench radio --tapes frames/\n  tapdoor bench faults --json\n  tapdoor bench download --phones 20 --rounds 1"
+)]
 pub struct BenchArgs {
     /// What to measure; without it everything that needs no reader
     #[arg(value_enum)]
@@ -315,9 +560,21 @@ pub struct BenchArgs {
     /// The reader of `bench link`
     #[arg(long, env = "TAPDOOR_READER", value_name = "READER")]
     pub reader: Option<ReaderSpec>,
+    /// The folder of `bench radio`, for the frames of each tap as METHOD-RATE.tape
+    #[arg(long, value_name = "DIR")]
+    pub tapes: Option<PathBuf>,
     /// How many of each (taps, APDUs)
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub count: u32,
+    /// Phones that wait in `bench download`
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=2000))]
+    pub phones: u16,
+    /// How often each of them is downloaded to
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// Downloads at a time: as many locks
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub at_a_time: u16,
 }
 
 #[derive(Args, Debug)]

@@ -71,6 +71,7 @@ impl From<OpenError> for Failure {
         match error {
             OpenError::Source(error) => error.into(),
             OpenError::Config(error) => error.into(),
+            OpenError::Spec(error) => Self::new(USAGE, error),
             OpenError::Tape(error) => Self::new(INPUT, error),
             OpenError::Chip(error) => error.into(),
             OpenError::Random(error) => Self::new(DEVICE, error),

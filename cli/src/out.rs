@@ -45,6 +45,15 @@ impl Out {
         }
     }
 
+    /// The same for one line of a shell, with the options of that line too.
+    pub fn for_line(&self, arguments: &Arguments) -> Self {
+        let line = Self::new(arguments);
+        Self {
+            json: self.json || line.json,
+            verbosity: self.verbosity.saturating_add(line.verbosity),
+        }
+    }
+
     /// Whether output is for programs.
     pub fn is_json(&self) -> bool {
         self.json

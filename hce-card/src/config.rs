@@ -1,5 +1,7 @@
 //! phone.toml: which phone this is, and what its chip holds.
 
+mod aliro;
+
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -47,6 +49,7 @@ struct Raw {
     aids: RawAids,
     identity: Option<RawIdentity>,
     usim: Option<RawUsim>,
+    aliro: Option<aliro::RawAliro>,
     chip: Option<RawChip>,
     server: Option<RawPlace>,
     #[serde(default)]
@@ -100,12 +103,14 @@ enum Program {
     ChallengeResponse,
     Aka,
     Identity,
+    Aliro,
 }
 
-const PROGRAMS: [(&str, Program); 3] = [
+const PROGRAMS: [(&str, Program); 4] = [
     ("challenge-response", Program::ChallengeResponse),
     ("aka", Program::Aka),
     ("identity", Program::Identity),
+    ("aliro", Program::Aliro),
 ];
 
 impl PhoneConfig {
@@ -134,6 +139,12 @@ impl PhoneConfig {
                 let mut programs = Vec::with_capacity(words.len());
                 for word in words {
                     let program = file.word(word, &PROGRAMS)?;
+                    if program == Program::Aliro && raw.aliro.is_none() {
+                        return Err(file.error(
+                            &word.span(),
+                            "needs a section [aliro] with its credentials; `tapdoor aliro credential` makes one",
+                        ));
+                    }
                     if programs.contains(&program) {
                         return Err(file.error(&word.span(), "is there twice; each must be unique"));
                     }
@@ -141,12 +152,16 @@ impl PhoneConfig {
                 }
                 programs
             }
-            None => PROGRAMS.map(|(_, program)| program).to_vec(),
+            None => PROGRAMS
+                .map(|(_, program)| program)
+                .into_iter()
+                .filter(|program| *program != Program::Aliro || raw.aliro.is_some())
+                .collect(),
         };
         let k_ph = match &raw.k_ph {
             Some(field) => file.key::<16>(field)?,
             // A phone that has only its identity gets its keys with its application.
-            None if programs.iter().all(|program| *program == Program::Identity) => keys::Key::default(),
+            None if programs.iter().all(|program| matches!(program, Program::Identity | Program::Aliro)) => keys::Key::default(),
             None => {
                 let detail = "missing field `k-ph`, from which the applications' keys derive; or `applications = [\"identity\"]`";
                 return Err(file.error(&raw.id.span(), detail));
@@ -164,15 +179,19 @@ impl PhoneConfig {
             aid(&raw.aids.aka, Aid::AKA)?,
             aid(&raw.aids.identity, Aid::IDENTITY)?,
         ];
+        let device = raw.aliro.as_ref().map(|raw| aliro::check(file, raw)).transpose()?;
         let flags = if raw.user_authenticated { USER_AUTHENTICATED } else { 0 };
-        let fill = |k_ph: &[u8; 16]| {
+        let fill = |k_ph: &[u8; 16], wrong: bool| {
             let (k_ph, k_id) = (Secret::new(k_ph.to_vec()), Secret::new(k_id.to_vec()));
             let mut applications: Vec<Application> = programs
                 .iter()
-                .map(|program| match program {
-                    Program::ChallengeResponse => Application::challenge_response(aids[0], id, flags, k_ph.clone(), k_id.clone()),
-                    Program::Aka => Application::aka(aids[1], id, k_ph.clone(), k_id.clone()),
-                    Program::Identity => Application::identity(aids[2], identity.as_ref().map(|(i, agent)| (i, agent.clone()))),
+                .filter_map(|program| {
+                    Some(match program {
+                        Program::ChallengeResponse => Application::challenge_response(aids[0], id, flags, k_ph.clone(), k_id.clone()),
+                        Program::Aka => Application::aka(aids[1], id, k_ph.clone(), k_id.clone()),
+                        Program::Identity => Application::identity(aids[2], identity.as_ref().map(|(i, agent)| (i, agent.clone()))),
+                        Program::Aliro => device.as_ref()?.application(wrong),
+                    })
                 })
                 .collect();
             applications.extend(usim.clone());
@@ -186,7 +205,7 @@ impl PhoneConfig {
         for switch in &raw.laboratory.switches {
             laboratory.set(file.value::<Switch>(switch)?);
         }
-        let (personalisation, wrong) = (fill(&k_ph), fill(&bent));
+        let (personalisation, wrong) = (fill(&k_ph, false), fill(&bent, true));
         personalisation.check().map_err(|e| file.error_in_file(e.to_string()))?;
         Ok(Self {
             id,

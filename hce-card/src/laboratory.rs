@@ -25,7 +25,7 @@ pub enum Switch {
 /// Text that is no switch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{0}\" is no laboratory switch; they are missing[=challenge-response|aka|identity|AID], wrong-key, slow=MILLISECONDS, silent[=N], tear[=N], answer=HEX"
+    "\"{0}\" is no laboratory switch; they are missing[=challenge-response|aka|aliro|identity|AID], wrong-key, slow=MILLISECONDS, silent[=N], tear[=N], answer=HEX"
 )]
 pub struct SwitchError(pub String);
 
@@ -47,6 +47,7 @@ impl FromStr for Switch {
             ("missing" | "missing-app", None) => Self::Missing(None),
             ("missing", Some("challenge-response")) => Self::Missing(Some(Aid::CHALLENGE_RESPONSE)),
             ("missing", Some("aka")) => Self::Missing(Some(Aid::AKA)),
+            ("missing", Some("aliro")) => Self::Missing(Some(Aid::ALIRO_EXPEDITED)),
             ("missing", Some("identity")) => Self::Missing(Some(Aid::IDENTITY)),
             ("missing", Some(aid)) => Self::Missing(Some(aid.parse().map_err(|_| bad())?)),
             ("wrong-key", None) => Self::WrongKey,

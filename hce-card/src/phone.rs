@@ -109,7 +109,7 @@ impl Phone {
         }
         match Command::parse(command) {
             Ok(c) if (c.cla, c.ins, c.p1) == (0x00, 0xA4, 0x04) => {
-                let door = [Aid::CHALLENGE_RESPONSE, Aid::AKA];
+                let door = [Aid::CHALLENGE_RESPONSE, Aid::AKA, Aid::ALIRO_EXPEDITED];
                 (laboratory.nothing && door.iter().any(|aid| aid.as_bytes() == c.data))
                     || laboratory.missing.iter().any(|aid| aid.as_bytes() == c.data)
             }

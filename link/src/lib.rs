@@ -23,6 +23,8 @@
 //! | [`timing`] | [`Timed`] | how long the card took |
 //! | [`relay_guard`] | [`RelayGuard`] | caps on the time of each answer and of the tap |
 //! | [`fault`] | [`Faulty`], [`FaultPlan`] | faults, on purpose and repeatably |
+//! | [`field`] | [`FieldLink`], [`FieldCard`] | the seam below: frames in the radio field |
+//! | [`field`] | [`IsoDepLink`], [`FieldRecorder`], [`FieldFaults`] | a card link over a field link; frames on tape; faults in the air |
 //! | [`handler`] | [`ApduHandler`] | the face that `apdu-core` wants |
 //! | [`script`] | [`Scripted`] | a card that answers a list, for tests |
 //! | [`clock`] | [`Clock`], [`Monotonic`], [`ManualClock`] | time, so that tests need not wait |
@@ -32,7 +34,9 @@ pub mod card;
 pub mod clock;
 pub mod complete;
 pub mod fault;
+pub mod field;
 pub mod handler;
+pub mod ifd;
 pub mod recorder;
 pub mod relay_guard;
 pub mod script;
@@ -45,6 +49,7 @@ pub use card::{CardLink, Limits, LinkError, LinkErrorKind};
 pub use clock::{Clock, ManualClock, Monotonic};
 pub use complete::Complete;
 pub use fault::{Fault, FaultPlan, Faulty};
+pub use field::{FieldCard, FieldError, FieldErrorKind, FieldFaults, FieldLink, FieldPlan, FieldRecorder, IsoDepLink};
 pub use handler::ApduHandler;
 pub use recorder::{Exchange, Observer, Recorder};
 pub use relay_guard::{Mode, RelayGuard, Warning};

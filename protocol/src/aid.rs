@@ -33,6 +33,8 @@ impl Aid {
     pub const AKA_LOCK: Self = tapdoor(0x82);
     /// The lock's half of AKA, profile U: host of a test USIM.
     pub const USIM_HOST: Self = tapdoor(0x83);
+    /// Aliro, lock half.
+    pub const ALIRO_LOCK: Self = tapdoor(0x84);
     /// The lock's signed requests.
     pub const REQUEST_LOCK: Self = tapdoor(0x8F);
     /// The full AID of our own test USIM (ETSI TS 101 220).
@@ -252,6 +254,7 @@ mod tests {
             (Aid::CHALLENGE_RESPONSE_LOCK, "f0544150444f4f5281"),
             (Aid::AKA_LOCK, "f0544150444f4f5282"),
             (Aid::USIM_HOST, "f0544150444f4f5283"),
+            (Aid::ALIRO_LOCK, "f0544150444f4f5284"),
             (Aid::REQUEST_LOCK, "f0544150444f4f528f"),
         ];
         for (aid, text) in rows {
@@ -278,7 +281,7 @@ mod tests {
     #[test]
     fn the_registry_is_sorted_and_complete() {
         assert!(ENTRIES.is_sorted_by(|a, b| a.aid < b.aid));
-        assert_eq!(registry().count(), 78 + 7);
+        assert_eq!(registry().count(), 78 + 8);
         assert_eq!(ENTRIES.len() - registry().count(), 14);
         assert!(ENTRIES.iter().filter(|e| e.category == RID).all(|e| e.aid.as_bytes().len() == 5));
     }

@@ -29,15 +29,24 @@ pub enum Slot {
     Agent = 4,
     /// The chip's own P-256 signing key, 32 bytes.
     Signing = 5,
+    /// P-256 signing keys of Aliro credentials, 32 bytes each, one after another: at most 64.
+    AliroKeys = 6,
 }
 
 impl Slot {
     /// The slot with this number, if there is one.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Phone, Self::Recognition, Self::TestSubscriber, Self::Agent, Self::Signing]
-            .into_iter()
-            .find(|s| *s as u8 == number)
+        [
+            Self::Phone,
+            Self::Recognition,
+            Self::TestSubscriber,
+            Self::Agent,
+            Self::Signing,
+            Self::AliroKeys,
+        ]
+        .into_iter()
+        .find(|s| *s as u8 == number)
     }
 }
 

@@ -1,5 +1,7 @@
 //! lock.toml: which lock this is, which methods it runs, which phones may open it.
 
+mod aliro;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,11 +13,14 @@ use tapdoor_config::{ConfigError, Field, File, Spanned};
 use tapdoor_link::Mode;
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::aka::Algorithm;
+use tapdoor_protocol::aliro::ReaderIdentifier;
 use tapdoor_protocol::door::REQUIRE_USER;
 use tapdoor_protocol::ids::{Iccid, Imsi, LockId, Mac, Msisdn};
+use tapdoor_protocol::rf::frame::{BitRate, Technology};
 use tapdoor_protocol::vault;
 
 use crate::policy::Caps;
+use crate::source::radio::Polling;
 use crate::updates::Updates;
 
 /// A way to authenticate that this lock tries, in the order of the configuration.
@@ -27,14 +32,17 @@ pub enum Method {
     Aka,
     /// AKA profile U: a test USIM. A laboratory switch.
     Usim,
+    /// Aliro 1.0.
+    Aliro,
 }
 
 impl Method {
     /// The words of the configuration and of `lock --method`.
-    pub const WORDS: [(&'static str, Self); 3] = [
+    pub const WORDS: [(&'static str, Self); 4] = [
         ("challenge-response", Self::ChallengeResponse),
         ("aka", Self::Aka),
         ("usim", Self::Usim),
+        ("aliro", Self::Aliro),
     ];
 
     /// The family's name in reports.
@@ -43,6 +51,7 @@ impl Method {
         match self {
             Self::ChallengeResponse => vault::Method::ChallengeResponse,
             Self::Aka | Self::Usim => vault::Method::Aka,
+            Self::Aliro => vault::Method::Aliro,
         }
     }
 }
@@ -88,10 +97,15 @@ pub struct LockConfig {
     pub door: DoorConfig,
     /// Whether LED and buzzer of an ACR122 are used.
     pub feedback: bool,
+    /// How a reader in raw mode looks for phones.
+    pub polling: Polling,
     /// What the lock's chip is filled with.
     pub personalisation: Personalisation,
     /// The server, if there is one.
     pub server: Option<ServerConfig>,
+    /// Which Aliro reader it is, if it is one. The first 8 bytes of the reader group identifier ([`ReaderIdentifier::group`]) are what an enhanced
+    /// contactless polling frame for it carries.
+    pub aliro: Option<ReaderIdentifier>,
 }
 
 #[derive(Deserialize)]
@@ -110,12 +124,15 @@ struct Raw {
     door: RawDoor,
     #[serde(default)]
     feedback: RawFeedback,
+    #[serde(default)]
+    polling: RawPolling,
     signing_key: Option<Field>,
     chip: Option<RawChip>,
     server: Option<RawServer>,
     #[serde(default)]
     phones: Vec<RawPhone>,
     usim: Option<RawUsim>,
+    aliro: Option<aliro::RawAliro>,
 }
 
 #[derive(Default, Deserialize)]
@@ -153,6 +170,14 @@ struct RawDoor {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct RawFeedback {
     enabled: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawPolling {
+    technologies: Option<Spanned<Vec<Field>>>,
+    annotation: Option<Field>,
+    rate: Option<Spanned<u32>>,
 }
 
 #[derive(Deserialize)]
@@ -264,7 +289,7 @@ impl LockConfig {
             None => vec![Method::ChallengeResponse, Method::Aka],
         };
         if let (true, Some(words)) = (methods.is_empty(), &raw.methods) {
-            return Err(file.error(&words.span(), "is empty: name at least one of challenge-response, aka, usim"));
+            return Err(file.error(&words.span(), "is empty: name at least one of challenge-response, aka, aliro, usim"));
         }
         for (index, method) in methods.iter().enumerate() {
             if methods[..index].contains(method) {
@@ -302,6 +327,13 @@ impl LockConfig {
             Application::aka_lock(Aid::AKA_LOCK, id, aids.aka),
             Application::usim_host(Aid::USIM_HOST, id, pin),
         ];
+        let reader = raw.aliro.as_ref().map(|raw| aliro::check(file, raw)).transpose()?;
+        let identifier = reader.as_ref().map(|(_, identifier)| *identifier);
+        applications.extend(reader.map(|(application, _)| application));
+        if let (true, None) = (methods.contains(&Method::Aliro), identifier) {
+            let span = raw.methods.as_ref().map(Spanned::span).unwrap_or_default();
+            return Err(file.error(&span, "method aliro needs a section [aliro]; `tapdoor aliro reader` makes one"));
+        }
         let agent = raw.server.as_ref().and_then(|server| server.k_agent.as_ref());
         if let Some(key) = &raw.signing_key {
             let mut request = Application::request_lock(Aid::REQUEST_LOCK, id, Secret::new(file.key::<32>(key)?.to_vec()));
@@ -334,6 +366,7 @@ impl LockConfig {
                 run: raw.door.run.clone(),
             },
             feedback: raw.feedback.enabled.unwrap_or(true),
+            polling: polling(file, &raw.polling)?,
             personalisation: Personalisation {
                 applications,
                 list,
@@ -341,8 +374,46 @@ impl LockConfig {
                 card_manager: raw.chip.as_ref().map(|chip| chip.check(file)).transpose()?,
             },
             server: raw.server.as_ref().map(|server| self::server(file, server, id)).transpose()?,
+            aliro: identifier,
         })
     }
+}
+
+/// The longest polling frame, without its checksum: an enhanced contactless polling frame has at most 20 bytes.
+const MAX_ANNOTATION: usize = 32;
+
+fn polling(file: &File, raw: &RawPolling) -> Result<Polling, ConfigError> {
+    let mut polling = Polling::default();
+    if let Some(words) = &raw.technologies {
+        let words: Vec<Technology> = words
+            .get_ref()
+            .iter()
+            .map(|word| file.word(word, &[("a", Technology::A), ("b", Technology::B)]))
+            .collect::<Result<_, _>>()?;
+        polling.type_a = words.contains(&Technology::A);
+        polling.type_b = words.contains(&Technology::B);
+    }
+    if let (false, false, Some(words)) = (polling.type_a, polling.type_b, &raw.technologies) {
+        return Err(file.error(&words.span(), "is empty: name at least one of a, b"));
+    }
+    if let Some(field) = &raw.annotation {
+        let frame = file.bytes(field)?;
+        if !(2..=MAX_ANNOTATION).contains(&frame.len()) {
+            let detail = format!(
+                "is a frame of {} bytes, where 2 to {MAX_ANNOTATION} can be, without checksum",
+                frame.len()
+            );
+            return Err(file.error(&field.span(), detail));
+        }
+        polling.annotation = Some(frame.to_vec());
+    }
+    if let Some(rate) = &raw.rate {
+        let found = BitRate::ALL
+            .into_iter()
+            .find(|r| r.kbps() == *rate.get_ref() && *r <= BitRate::Kbps424);
+        polling.rate = found.ok_or_else(|| file.error(&rate.span(), "is 106, 212 or 424"))?;
+    }
+    Ok(polling)
 }
 
 fn server(file: &File, raw: &RawServer, id: LockId) -> Result<ServerConfig, ConfigError> {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tapdoor_link::relay_guard::Warning;
 use tapdoor_link::{Abandoned, CardLink, Complete, Limits, LinkError, LinkErrorKind, RelayGuard, Timed};
 use tapdoor_protocol::aid::Aid;
+use tapdoor_protocol::aliro;
 use tapdoor_protocol::apdu::{Command, Response};
 use tapdoor_protocol::door::{ControlFlow, LockStep, Outcome, Reason, Verdict, ins};
 use tapdoor_protocol::identity::Request;
@@ -379,7 +380,10 @@ impl<P: CardLink, L: CardLink> Session<'_, P, L> {
             reason: Some(reason),
             detail: error.to_string(),
             // The guard refused although the phone answers: it may be told.
-            control_flow: (verdict == TapVerdict::Refused).then(|| ControlFlow::plain(reason)),
+            control_flow: (verdict == TapVerdict::Refused).then(|| match method {
+                Some(Method::Aliro) => aliro::ControlFlow::FAILURE.command(),
+                _ => ControlFlow::plain(reason),
+            }),
             reset: error.kind == LinkErrorKind::CardReset,
         }
     }
@@ -393,15 +397,57 @@ impl<P: CardLink, L: CardLink> Session<'_, P, L> {
             }
             Method::ChallengeResponse => (Aid::CHALLENGE_RESPONSE_LOCK, 0, self.select(self.config.aids.challenge_response)?),
             Method::Aka => (Aid::AKA_LOCK, self.config.algorithm.p2(), self.select(self.config.aids.aka)?),
+            Method::Aliro => (Aid::ALIRO_LOCK, 0, self.select(Aid::ALIRO_EXPEDITED)?),
         };
         let Some(fci) = fci else { return Ok(None) };
         if !fci.is_ok() {
             let detail = format!("SELECT was answered with {fci} ({})", fci.meaning());
-            return Ok(Some(self.end(method, Outcome::refused(Reason::CardError, None, detail))));
+            let mut outcome = Outcome::refused(Reason::CardError, None, detail);
+            if method == Method::Aliro {
+                outcome.control_flow = Some(aliro::ControlFlow::FAILURE.command());
+            }
+            return Ok(Some(self.end(method, outcome)));
         }
         let data = self.response.split_last_chunk::<2>().map_or(&[][..], |(data, _)| data);
         let step = self.control.begin(application, p2, self.clock, data)?;
-        self.steps(method, step)
+        match method {
+            Method::Aliro => self.aliro(step).map(Some),
+            _ => self.steps(method, step),
+        }
+    }
+
+    /// Aliro's reader makes chains and follows 61xx itself, and has something to say when an answer does not come.
+    fn aliro(&mut self, mut step: LockStep) -> Result<End, LinkError> {
+        loop {
+            match step {
+                LockStep::Transmit { command, phone } => {
+                    self.recognised = phone.or(self.recognised);
+                    let proved = command.get(1) == Some(&aliro::ins::EXCHANGE);
+                    if proved {
+                        // The proof is complete: what is said from here on takes the time that it takes.
+                        self.phone.inner_mut().pause();
+                    }
+                    let before = self.time();
+                    let sent = self.phone.inner_mut().transmit(&command, &mut self.response);
+                    self.phone.inner_mut().resume();
+                    if matches!(
+                        command.get(1),
+                        Some(&(aliro::ins::AUTH0 | aliro::ins::AUTH1 | aliro::ins::LOAD_CERT))
+                    ) {
+                        self.authenticate += self.time() - before;
+                    }
+                    step = match sent {
+                        Ok(()) => self.control.next(&self.response)?,
+                        Err(error) if proved && error.kind != LinkErrorKind::Cancelled => match self.control.next(&[])? {
+                            LockStep::Done(outcome) if outcome.verdict == Verdict::Open => LockStep::Done(outcome),
+                            _ => return Err(error),
+                        },
+                        Err(error) => return Err(error),
+                    };
+                }
+                LockStep::Done(outcome) => return Ok(self.end(Method::Aliro, outcome)),
+            }
+        }
     }
 
     /// SELECT: the FCI is left in `response`. `None` for 6A82.

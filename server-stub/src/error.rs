@@ -43,6 +43,11 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "malformed", message)
     }
 
+    /// 503 `no-random`.
+    pub fn no_random() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "no-random", "the server has no random numbers")
+    }
+
     /// 404 `not-found`.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", message)

@@ -76,6 +76,18 @@ else
     skip 'yubikit at our card manager' 'no Python here has yubikit (yubikey-manager): scripts/install-deps interop'
 fi
 
+# Another chip, of the same keys, in S16 mode.
+variant phone-s16 phone.toml 's/^store = .*/store = "s16.chip"/' 's/^kvn = /i = 0x71\nkvn = /' 's/^applications = .*/applications = ["identity"]/' \
+    "s/^providers = .*/providers = [\"$PROVIDER\"]/" "${serverless[@]}"
+bare=$CONFIG
+CONFIG=$SITE/phone-s16.toml
+our_phone
+for part in levels refusals install; do each_check "S16 $part" "$PEER_PYTHON" gp_check.py "$part" --s16 --config "$CONFIG" --applet "$APPLET" --signer "$SIGNER" --k-ph "$K_PH"; done
+our_lock_taps
+check 'tap: what was loaded in S16 mode opens our lock' opens
+CONFIG=$bare
+our_phone
+
 part terminate
 reader_is present
 our_phone

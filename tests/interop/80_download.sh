@@ -105,6 +105,15 @@ check 'the server is back: the next tap downloads and opens' downloads
 stop phone
 stop server
 
+# --- where the time of a download goes, and many at once -------------------------------------------------------------------
+
+if "$TAPDOOR" bench download --phones 40 --rounds 2 >"$WORK/bench.log" 2>"$WORK/bench.err"; then
+    ok 'bench download: 80 downloads to 40 phones, none lost, none doubled'
+    sed 's/^/# /' "$WORK/bench.log"
+else
+    not_ok 'bench download' "$(tail -n 1 "$WORK/bench.log") $(tail -n 1 "$WORK/bench.err")"
+fi
+
 # --- kill -9 at every step of the download --------------------------------------------------------------------------------
 
 # Writes to disk and to the network are where a process can die with something done that others do not know yet.

@@ -80,6 +80,18 @@ python_with_yubikit() {
     return 1
 }
 
+# The folder in which node finds nfc-pcsc: the one that scripts/install-deps made, or any other.
+node_modules_with_nfc_pcsc() {
+    local folder
+    for folder in ${NODE_PATH:+"$NODE_PATH"} "$ROOT/target/nfc-pcsc/node_modules"; do
+        if NODE_PATH=$folder node -e 'require("nfc-pcsc")' >/dev/null 2>&1; then
+            echo "$folder"
+            return
+        fi
+    done
+    return 1
+}
+
 # An interpreter that has openapi-spec-validator.
 python_with_openapi() {
     local python
@@ -94,6 +106,20 @@ python_with_openapi() {
 
 # --- a PC/SC stack of one's own --------------------------------------------------------------------------------------
 
+# Options of tests/support/private-pcscd.sh, set before in_private_pcscd.
+PCSCD_OPTIONS=()
+
+# need_ifd: our own PC/SC driver, for a reader at $IFD_SOCKET; without it the whole suite is skipped.
+need_ifd() {
+    IFD=${TAPDOOR_IFD:-$(dirname -- "$TAPDOOR")/libtapdoor_ifd.so}
+    IFD_SOCKET=$WORK/acr122u
+    if [ ! -e "$IFD" ]; then
+        skip "$SUITE" "$IFD is missing (cargo build --release -p tapdoor-ifd)"
+        exit 0
+    fi
+    PCSCD_OPTIONS+=(-i "$IFD" -s "$IFD_SOCKET")
+}
+
 # Run the rest of this suite inside a private pcscd with vpcd: the script is started again in there, with VPCD_PORT set to
 # the port of the first virtual reader (the second is at VPCD_PORT + 1).
 in_private_pcscd() {
@@ -106,7 +132,7 @@ in_private_pcscd() {
     need unshare util-linux
     export TAPDOOR_PRIVATE_PCSCD=1 TAPDOOR_SUITE_WORK=$WORK
     trap - EXIT
-    "$ROOT/tests/support/private-pcscd.sh" -- "$BASH" "$0" "$@"
+    "$ROOT/tests/support/private-pcscd.sh" "${PCSCD_OPTIONS[@]}" -- "$BASH" "$0" "$@"
     local status=$?
     [ -n "${TAPDOOR_KEEP:-}" ] || rm -rf -- "$WORK"
     if [ "$status" -eq 77 ]; then
@@ -176,7 +202,12 @@ wait_for() {
 }
 
 # events NAME EVENT: how many lines of that event the child has printed.
-events() { grep -Ec "\"event\"[[:space:]]*:[[:space:]]*\"$2\"" "$WORK/$1.log" 2>/dev/null || true; }
+events() {
+    local count
+    count=$(grep -Ec "\"event\"[[:space:]]*:[[:space:]]*\"$2\"" "$WORK/$1.log" 2>/dev/null)
+    # The log of a child that is only just starting may not be there.
+    echo "${count:-0}"
+}
 
 # wait_event NAME EVENT [COUNT] [SECONDS]: until the child has printed COUNT of them; prints the COUNT-th.
 wait_event() {
@@ -243,8 +274,8 @@ variant() {
     sed "${expressions[@]}" "$SITE/$file" >"$SITE/$name.toml"
 }
 
-# reader_is present|empty: wait for it.
-reader_is() { "$PEER_PYTHON" "$HERE/reader_state.py" "$1" "$READER" 20 >&2; }
+# reader_is present|empty|vacant|unplugged [READER]: wait for it.
+reader_is() { "$PEER_PYTHON" "$HERE/reader_state.py" "$1" "${2:-$READER}" 20 >&2; }
 
 # at_our_lock PEER OPTION... -- LOCK-OPTION...: the peer is the card at `tapdoor lock`. Afterwards TAP is the lock's last tap event,
 # STATUS the lock's exit status, and the peer's events are those of "card". CONFIG is the lock's configuration.

@@ -1,8 +1,9 @@
-"""Waits for a state of a PC/SC reader, by events:  reader_state.py present|empty FRAGMENT [SECONDS]
+"""Waits for a state of a PC/SC reader, by events:  reader_state.py present|empty|vacant|unplugged FRAGMENT [SECONDS]
 
 pcscd calls a reader empty as soon as a card cannot be powered down or reset, but its watching thread, which looks every 0.4 s,
 may not have seen the card go; a card that comes before it has is never announced. That thread alone counts events, one for each
-coming and going, so a reader is empty for certain when the count in the state's upper half is even.
+coming and going, so a reader is empty for certain when the count in the state's upper half is even. After a reader was unplugged the
+count says nothing: vacant is empty whatever it is.
 """
 import sys
 import time
@@ -33,7 +34,9 @@ def main():
             state = new[0][1] & ~s.SCARD_STATE_CHANGED
             is_present = bool(state & s.SCARD_STATE_PRESENT) and not state & s.SCARD_STATE_MUTE
             is_empty = bool(state & s.SCARD_STATE_EMPTY) and (state >> 16) % 2 == 0
-            if is_present if wanted == "present" else is_empty:
+            is_vacant = bool(state & s.SCARD_STATE_EMPTY)
+            is_unplugged = not state & (s.SCARD_STATE_EMPTY | s.SCARD_STATE_PRESENT)
+            if {"present": is_present, "empty": is_empty, "vacant": is_vacant, "unplugged": is_unplugged}[wanted]:
                 return 0
         elif rc != s.SCARD_E_TIMEOUT:
             print("SCardGetStatusChange: " + s.SCardGetErrorMessage(rc))

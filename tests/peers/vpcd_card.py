@@ -43,10 +43,12 @@ def _connect(host, port, patience):
             time.sleep(0.1)
 
 
-def present(card, address, patience=10.0):
-    """Puts the card on the reader until card.tap_over() or the reader goes away. True when the tap was over."""
+def present(card, address, patience=10.0, connected=lambda sock: None):
+    """Puts the card on the reader until card.tap_over() or the reader goes away. True when the tap was over. `connected` is handed the
+    socket: shutting it down takes the card away."""
     host, port = address.rsplit(":", 1)
     sock = _connect(host, int(port), patience)
+    connected(sock)
     on = False
     try:
         while True:

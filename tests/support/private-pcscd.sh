@@ -1,19 +1,23 @@
 #!/bin/sh
 # Runs a command beside a pcscd of its own with a virtual reader that calls itself an ACR122U.
 #
-#     private-pcscd.sh [-p PORT] [-n NAME] [-v] -- COMMAND ARGUMENT...
+#     private-pcscd.sh [-p PORT] [-n NAME] [-i LIBRARY -s SOCKET] [-v] -- COMMAND ARGUMENT...
 #
 # The command finds PCSCLITE_CSOCK_NAME (the socket, for every PC/SC client), TAPDOOR_VPCD (127.0.0.1:PORT, where a card
 # connects for the first slot; the second is at PORT+1) and PCSCD_PID in its environment. Its exit status is ours.
+# With -i and -s there is a second reader, "ACS ACR122U Tapdoor", by our own driver LIBRARY for a simulated reader at SOCKET, which
+# may come and go while pcscd runs.
 # 77: skipped, because something that is needed is missing; with CI=true that is 1. -v shows pcscd's log at the end.
 set -u
 
-port='' name='ACS ACR122U PICC Interface' verbose=''
-usage() { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+port='' name='ACS ACR122U PICC Interface' verbose='' library='' socket=''
+usage() { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 while [ $# -gt 0 ]; do
     case $1 in
         -p) [ $# -ge 2 ] || usage; port=$2; shift 2 ;;
         -n) [ $# -ge 2 ] || usage; name=$2; shift 2 ;;
+        -i) [ $# -ge 2 ] || usage; library=$2; shift 2 ;;
+        -s) [ $# -ge 2 ] || usage; socket=$2; shift 2 ;;
         -v) verbose=1; shift ;;
         --) shift; break ;;
         -*) usage ;;
@@ -79,6 +83,8 @@ mkdir "$dir/run" "$dir/conf"
 cp "$driver" "$dir/libifdvpcd.so" || exit 3
 hex=$(printf '0x%04X' "$port")
 printf 'FRIENDLYNAME "%s"\nDEVICENAME /dev/null:%s\nLIBPATH %s\nCHANNELID %s\n' "$name" "$hex" "$dir/libifdvpcd.so" "$hex" >"$dir/conf/reader"
+[ -z "$library" ] ||
+    printf 'FRIENDLYNAME "ACS ACR122U Tapdoor"\nDEVICENAME /dev/null:%s\nLIBPATH %s\nCHANNELID 0\n' "$socket" "$library" >"$dir/conf/tapdoor"
 
 # The shell becomes pcscd, which dies with us.
 # shellcheck disable=SC2016

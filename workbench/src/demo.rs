@@ -69,9 +69,12 @@ pub enum DemoError {
     /// The lock's or the phone's way to the server.
     #[error(transparent)]
     Agent(#[from] tapdoor_agent::AgentError),
-    /// The server, or the way to it.
+    /// The server does not start.
     #[error("the demonstration's server: {0}")]
-    Network(String),
+    Server(#[from] tapdoor_server::StartError),
+    /// The server's administration.
+    #[error("the demonstration's server: {0}")]
+    Api(#[from] crate::api::ApiError),
     /// The temporary folder.
     #[error("temporary folder: {0}")]
     Io(#[from] std::io::Error),

@@ -1,5 +1,6 @@
 //! A site: its key, its lock, its phones, its server. What a server would provision over months is made here at once, for the laboratory.
 
+mod aliro;
 mod applications;
 mod files;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use tapdoor_protocol::ids::{LockId, Mac, PhoneId, luhn};
 use tapdoor_protocol::vault::{Method, VaultError};
 
 pub use self::applications::{PACKAGED, Packaged};
+pub(crate) use self::files::chip_fields;
 pub use self::files::{LockFile, PhoneFile};
 
 /// Where the server of a new site listens.
@@ -43,6 +45,7 @@ pub struct Site {
     provider: [u8; 32],
     /// Enciphers keys in the server's store.
     store_key: Secret,
+    aliro: aliro::AliroSite,
 }
 
 struct Usim {
@@ -84,6 +87,7 @@ impl Site {
             phone_keys: (0..phones).map(|_| chip_keys()).collect::<Result<_, _>>()?,
             provider: scalar()?,
             store_key: Secret::new(random::<16>()?),
+            aliro: aliro::AliroSite::generate(phones)?,
         })
     }
 
@@ -133,14 +137,16 @@ impl Site {
         let k_ph = keys::phone(&self.key, phone);
         let k_id = Secret::new(keys::recognition(&k_ph).to_vec());
         let k_ph = Secret::new(k_ph.to_vec());
-        Personalisation {
+        let mut filling = Personalisation {
             applications: vec![
                 Application::challenge_response(Aid::CHALLENGE_RESPONSE, phone, USER_AUTHENTICATED, k_ph.clone(), k_id.clone()),
                 Application::aka(Aid::AKA, phone, k_ph, k_id),
                 Application::identity(Aid::IDENTITY, None),
             ],
             ..Personalisation::default()
-        }
+        };
+        filling.applications.extend(self.aliro_device(phone, false));
+        filling
     }
 
     /// The same for a phone whose keys for locks are wrong, though it is recognised.
@@ -151,13 +157,15 @@ impl Site {
         let mut bent = k_ph.clone();
         bent[0] ^= 1;
         let bent = Secret::new(bent.to_vec());
-        Personalisation {
+        let mut filling = Personalisation {
             applications: vec![
                 Application::challenge_response(Aid::CHALLENGE_RESPONSE, phone, USER_AUTHENTICATED, bent.clone(), k_id.clone()),
                 Application::aka(Aid::AKA, phone, bent, k_id),
             ],
             ..Personalisation::default()
-        }
+        };
+        filling.applications.extend(self.aliro_device(phone, true));
+        filling
     }
 }
 

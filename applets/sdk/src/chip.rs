@@ -58,6 +58,8 @@ impl Chip {
             Event::Authenticated { lock, clock } => (1, [&lock.0[..], &clock.to_be_bytes()].concat()),
             Event::Verdict(verdict) => (2, vec![verdict.code()]),
             Event::Downloading => (3, Vec::new()),
+            // Aliro is built in; no downloaded application has this to tell.
+            Event::AliroReader { .. } | Event::ReaderStatus(_) => return,
         };
         unsafe { imports::event(kind, bytes.as_ptr(), bytes.len()) };
     }

@@ -5,7 +5,7 @@ use tapdoor_protocol::aka::Algorithm;
 use tapdoor_protocol::apdu::Command;
 use tapdoor_protocol::door::{LockStep, fci, ins};
 use tapdoor_protocol::status::StatusWord;
-use tapdoor_protocol::{aka, challenge_response, identity};
+use tapdoor_protocol::{aka, aliro, challenge_response, identity};
 
 use super::wants_fci;
 use crate::applet::{Applet, Env};
@@ -18,6 +18,8 @@ pub enum Method {
     Aka(aka::profile_p::Lock),
     /// AKA profile U.
     UsimHost(aka::profile_u::Host),
+    /// Aliro.
+    Aliro(aliro::Reader),
     /// The request for a download.
     Request(identity::Lock),
 }
@@ -45,6 +47,7 @@ impl LockHalf {
                 lock.begin(&mut env.vault, aid()?.as_bytes(), algorithm, command.data)
             }
             (Method::UsimHost(host), 0) => host.begin(&mut env.vault, command.data),
+            (Method::Aliro(reader), 0) => reader.begin(&mut env.vault, command.data),
             (Method::Request(lock), 0) => lock.begin(&mut env.vault, command.data),
             _ => Err(StatusWord::INCORRECT_P1_P2),
         }
@@ -58,6 +61,7 @@ impl LockHalf {
                 lock.next(&mut env.vault, aid.as_bytes(), command.data)
             }
             Method::UsimHost(host) => host.next(&mut env.vault, command.data),
+            Method::Aliro(reader) => reader.next(&mut env.vault, command.data),
             Method::Request(_) => Err(StatusWord::INS_NOT_SUPPORTED),
         }
     }
@@ -98,6 +102,7 @@ impl Applet for LockHalf {
             Method::ChallengeResponse(lock) => lock.reset(&mut env.vault),
             Method::Aka(lock) => lock.reset(&mut env.vault),
             Method::UsimHost(host) => host.reset(&mut env.vault),
+            Method::Aliro(reader) => reader.reset(&mut env.vault),
             Method::Request(_) => {}
         }
     }

@@ -1,5 +1,6 @@
 //! The built-in applets: shells around the methods of `tapdoor-protocol`.
 
+mod aliro;
 mod lock_half;
 mod phone_half;
 mod usim;
@@ -10,7 +11,7 @@ use tapdoor_protocol::aka::profile_u::Profile;
 use tapdoor_protocol::ids::{LockId, PhoneId};
 use tapdoor_protocol::status::StatusWord;
 use tapdoor_protocol::tlv;
-use tapdoor_protocol::{aka, challenge_response, identity};
+use tapdoor_protocol::{aka, aliro as aliro_protocol, challenge_response, identity};
 
 use crate::applet::Applet;
 use crate::kind::Kind;
@@ -74,6 +75,11 @@ pub fn make(kind: Kind, parameters: &[u8]) -> Option<Box<dyn Applet>> {
         Kind::UsimHost => Box::new(lock_half::LockHalf::new(
             None,
             lock_half::Method::UsimHost(aka::profile_u::Host::new(lock()?, text(parameters, tag::PIN))),
+        )),
+        Kind::Aliro => Box::new(aliro::UserDevice::new(aliro_protocol::DeviceConfig::decode(parameters)?)),
+        Kind::AliroLock => Box::new(lock_half::LockHalf::new(
+            None,
+            lock_half::Method::Aliro(aliro_protocol::Reader::new(aliro_protocol::ReaderConfig::decode(parameters)?)),
         )),
         Kind::RequestLock => Box::new(lock_half::LockHalf::new(
             None,

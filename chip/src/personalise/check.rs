@@ -4,6 +4,7 @@ use tapdoor_protocol::aka::Algorithm;
 use tapdoor_protocol::vault::Slot;
 
 use super::{CardManager, Personalisation, ScpKeys, Secret};
+use crate::card::Card;
 
 /// Why a personalisation is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +56,8 @@ impl Personalisation {
                 match slot {
                     Slot::Phone | Slot::Recognition | Slot::Agent => length(what, key, &[16], "16")?,
                     Slot::Signing => length(what, key, &[32], "32")?,
+                    Slot::AliroKeys if Card::fits(*slot, key.expose().len()) => {}
+                    Slot::AliroKeys => length(what, key, &[32], "32 for each credential, of which there are at most 64")?,
                     Slot::TestSubscriber => length(what, key, &[32, 48, 64], "32 (K || OPc), 48 or 64 (K || TOPc)")?,
                 }
             }

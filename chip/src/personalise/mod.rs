@@ -9,6 +9,7 @@ use std::fmt;
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::aka::Algorithm;
 use tapdoor_protocol::aka::profile_u::Profile;
+use tapdoor_protocol::aliro::{DeviceConfig, ReaderConfig};
 use tapdoor_protocol::globalplatform::scp03::I;
 use tapdoor_protocol::identity::{Identity, IdentityKind};
 use tapdoor_protocol::ids::{LockId, PhoneId};
@@ -199,6 +200,22 @@ impl Application {
     #[must_use]
     pub fn request_lock(aid: Aid, lock: LockId, signing: Secret) -> Self {
         Self::new(aid, Kind::RequestLock, &[(tag::LOCK, &lock.0)], vec![(Slot::Signing, signing)])
+    }
+
+    /// Aliro, user device, with the private keys of its credentials in their order, 32 bytes each.
+    #[must_use]
+    pub fn aliro(aid: Aid, device: &DeviceConfig, credentials: Secret) -> Self {
+        let mut application = Self::new(aid, Kind::Aliro, &[], vec![(Slot::AliroKeys, credentials)]);
+        application.parameters = device.encode();
+        application
+    }
+
+    /// Aliro, reader, with its P-256 private key.
+    #[must_use]
+    pub fn aliro_lock(aid: Aid, reader: &ReaderConfig, key: Secret) -> Self {
+        let mut application = Self::new(aid, Kind::AliroLock, &[], vec![(Slot::Signing, key)]);
+        application.parameters = reader.encode();
+        application
     }
 
     /// The same application with a K_agent (16 bytes), by which [`crate::Chip::agent_proof`] proves to the server whose chip this is.

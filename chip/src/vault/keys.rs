@@ -1,6 +1,6 @@
 //! All keys of a chip: personalised ones by application and slot, the lock's list, test USIMs, and transient ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::aka::Algorithm;
@@ -10,6 +10,7 @@ use tapdoor_protocol::vault::{KeyRef, Method, Peer, Slot, VaultError};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::List;
+use super::remembered::Remembered;
 use crate::personalise::{Secret, TestSubscriber};
 use crate::random::RandomSource;
 use crate::registry::AppId;
@@ -56,6 +57,8 @@ impl Bytes {
 struct Stored {
     owner: AppId,
     slot: Slot,
+    /// Number among the keys of a slot that holds several.
+    number: u8,
     key: Bytes,
 }
 
@@ -85,6 +88,8 @@ pub struct KeyStore {
     pub(crate) list: List,
     pub(super) subscribers: Vec<KnownSubscriber>,
     random: Box<dyn RandomSource>,
+    /// Keys that applets remember by name.
+    pub(super) remembered: HashMap<AppId, Remembered>,
     /// Records written by the current command, by (applet, record).
     pub(super) pending: BTreeMap<(AppId, Vec<u8>), Vec<u8>>,
 }
@@ -113,6 +118,7 @@ impl KeyStore {
             list: List::default(),
             subscribers: subscribers.iter().enumerate().filter_map(known).collect(),
             random,
+            remembered: HashMap::new(),
             pending: BTreeMap::new(),
         }
     }
@@ -125,15 +131,25 @@ impl KeyStore {
     /// Gives an application a key, in place of the one that it had in this slot.
     pub(crate) fn add(&mut self, owner: AppId, slot: Slot, key: &Secret) {
         self.stored.retain(|s| (s.owner, s.slot) != (owner, slot));
-        if let Some(key) = Bytes::new(key.expose()) {
-            self.stored.push(Stored { owner, slot, key });
+        let several = slot == Slot::AliroKeys;
+        let size = if several { 32 } else { usize::MAX };
+        for (number, key) in (0u8..=255).zip(key.expose().chunks(size)) {
+            if let Some(key) = Bytes::new(key) {
+                self.stored.push(Stored { owner, slot, number, key });
+            }
         }
     }
 
     /// Copies of an application's keys, to store them anew.
     pub(crate) fn of(&self, owner: AppId) -> Vec<(Slot, Secret)> {
-        let own = self.stored.iter().filter(|s| s.owner == owner);
-        own.map(|s| (s.slot, Secret::new(s.key.expose()))).collect()
+        let mut out: Vec<(Slot, Secret)> = Vec::new();
+        for stored in self.stored.iter().filter(|s| s.owner == owner) {
+            match out.last_mut().filter(|(slot, _)| *slot == stored.slot) {
+                Some((_, together)) => *together = Secret::new([together.expose(), stored.key.expose()].concat()),
+                None => out.push((stored.slot, Secret::new(stored.key.expose()))),
+            }
+        }
+        out
     }
 
     /// Wipes the transient keys of an application.
@@ -153,6 +169,7 @@ impl KeyStore {
     pub(crate) fn remove(&mut self, owner: AppId) {
         self.end_session(owner);
         self.stored.retain(|s| s.owner != owner);
+        self.remembered.remove(&owner);
     }
 
     /// The application goes on under another number, with its keys and without its session.
@@ -161,6 +178,8 @@ impl KeyStore {
         for stored in self.stored.iter_mut().filter(|s| s.owner == from) {
             stored.owner = to;
         }
+        // Read anew from the store under the new number.
+        self.remembered.remove(&from);
     }
 
     /// AES-CMAC by the K_agent of this application.
@@ -226,9 +245,20 @@ impl KeyStore {
         }
     }
 
-    /// The personalised key of an application.
+    /// The personalised key of an application; of several in one slot the first.
     pub(super) fn stored(&self, owner: AppId, slot: Slot) -> Option<&Bytes> {
-        self.stored.iter().find(|s| (s.owner, s.slot) == (owner, slot)).map(|s| &s.key)
+        self.numbered(owner, slot, 0)
+    }
+
+    /// The personalised key of an application with this number in its slot.
+    pub(super) fn numbered(&self, owner: AppId, slot: Slot, number: u8) -> Option<&Bytes> {
+        let own = |s: &&Stored| (s.owner, s.slot, s.number) == (owner, slot, number);
+        self.stored.iter().find(own).map(|s| &s.key)
+    }
+
+    /// A commit failed: what is remembered is read anew from the store.
+    pub(crate) fn distrust_remembered(&mut self) {
+        self.remembered.clear();
     }
 
     /// The bytes behind a reference, if it is this applet's and not a private key for signatures.
@@ -252,7 +282,8 @@ impl KeyStore {
             };
         }
         let slot = u8::try_from(key.0).ok().and_then(Slot::from_number)?;
-        self.stored(owner, slot).filter(|_| slot != Slot::Signing).map(Bytes::expose)
+        let secret = !matches!(slot, Slot::Signing | Slot::AliroKeys);
+        self.stored(owner, slot).filter(|_| secret).map(Bytes::expose)
     }
 }
 

@@ -4,8 +4,10 @@
 //! A reference works only for the applet that it was given to; a freed transient reference never works again, even when its place is used anew,
 //! and neither does one to a list entry that was changed or removed meanwhile.
 
+mod aliro;
 mod keys;
 mod list;
+mod remembered;
 
 pub use self::keys::KeyStore;
 pub(crate) use self::list::List;
@@ -223,11 +225,12 @@ impl Vault for AppletVault<'_> {
     }
 
     fn sign(&mut self, key: KeyRef, message: &[u8]) -> Result<[u8; 64], VaultError> {
-        let signing = Slot::Signing;
-        if key.0 != signing as u32 {
+        let [0, 0, number, slot] = key.0.to_be_bytes() else {
             return Err(VaultError::NoKey);
-        }
-        let stored = self.keys.stored(self.owner, signing).ok_or(VaultError::NoKey)?;
+        };
+        let slot = Slot::from_number(slot).filter(|slot| matches!(slot, Slot::Signing | Slot::AliroKeys));
+        let stored = slot.and_then(|slot| self.keys.numbered(self.owner, slot, number));
+        let stored = stored.ok_or(VaultError::NoKey)?;
         let scalar: &[u8; 32] = stored.expose().try_into().map_err(|_| VaultError::NoKey)?;
         sign::sign(scalar, message).ok_or(VaultError::NoKey)
     }

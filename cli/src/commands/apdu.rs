@@ -1,6 +1,5 @@
 //! `tapdoor apdu`: exactly these bytes, and exactly what came back.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -10,7 +9,7 @@ use tapdoor_protocol::apdu::Response;
 use tapdoor_protocol::status::StatusWord;
 use tapdoor_reader::source::ANSWER_TIMEOUT;
 
-use super::{Outcome, ready, tape};
+use super::{Outcome, ready, tape, wait_for_card};
 use crate::args::ApduArgs;
 use crate::failure::{DEVICE, DONE, Failure, INPUT, INTERRUPTED, REFUSED, USAGE};
 use crate::out::{BAD, DIM, GOOD, Out, ms, paint};
@@ -22,37 +21,14 @@ pub fn run(args: &ApduArgs, out: &mut Out, stop: &Stop) -> Outcome {
     let mut source = args.reader.reader.open(None, Duration::ZERO)?;
     let info = source.describe();
     let recorded = args.record.as_ref().map(|path| tape(path, &info, args.show_secrets)).transpose()?;
+    if let Some(tape) = &recorded {
+        source.record_frames(tape.clone());
+    }
     if info.listen.is_some() {
         out.event(&ready(&info), || format!("ready: {}", info.name))?;
     }
-    let session = {
-        let waiting = Stop::new();
-        let (late, interrupt) = (waiting.clone(), waiting.clone());
-        let _interrupt = stop.on_stop(move || interrupt.stop());
-        let limit = Duration::from_secs(args.wait);
-        thread::spawn(move || {
-            if !late.sleep(limit) {
-                late.stop();
-            }
-        });
-        match source.wait_card(&waiting) {
-            Ok(session) => {
-                // Ends the thread that watches the time.
-                waiting.stop();
-                session
-            }
-            Err(_) if stop.is_stopped() => return Ok(INTERRUPTED),
-            Err(_) if waiting.is_stopped() => {
-                return Err(Failure::new(
-                    DEVICE,
-                    format!(
-                        "no card came to {} within {} s; tap it, or give it longer with --wait",
-                        info.name, args.wait
-                    ),
-                ));
-            }
-            Err(error) => return Err(error.into()),
-        }
+    let Some(session) = wait_for_card(source.as_mut(), args.wait, stop)? else {
+        return Ok(INTERRUPTED);
     };
     let epoch = recorded.as_ref().map_or_else(Instant::now, |t| t.lock().epoch());
     let mut link = Recorder::new(session.link, recorded, epoch);

@@ -45,7 +45,9 @@ pub fn run(args: &LockArgs, out: &mut Out, stop: &Stop) -> Outcome {
     }
     let info = source.describe();
     if let Some(path) = &args.record {
-        lock.record(tape(path, &info, args.show_secrets)?);
+        let tape = tape(path, &info, args.show_secrets)?;
+        source.record_frames(tape.clone());
+        lock.record(tape);
     }
     out.event(&ready(&info), || {
         let place = info.listen.map_or(String::new(), |l| format!(", listening on {l}"));
@@ -123,7 +125,8 @@ impl State {
     }
 }
 
-fn methods(words: &[String], config: &LockConfig) -> Result<Vec<Method>, Failure> {
+/// The methods that these words name.
+pub fn methods(words: &[String], config: &LockConfig) -> Result<Vec<Method>, Failure> {
     let mut out = Vec::new();
     for word in words {
         let method = Method::WORDS
@@ -137,6 +140,10 @@ fn methods(words: &[String], config: &LockConfig) -> Result<Vec<Method>, Failure
                     format!("\"{word}\" is no method of this version; they are {}", all.join(", ")),
                 )
             })?;
+        if method == Method::Aliro && config.aliro.is_none() {
+            let detail = "method aliro: lock.toml has no section [aliro]; `tapdoor aliro reader` makes one";
+            return Err(Failure::new(USAGE, detail));
+        }
         let has_key = |entry: &tapdoor_chip::ListEntry| match config.algorithm {
             Algorithm::Milenage => entry.milenage.is_some(),
             Algorithm::Tuak => entry.tuak.is_some(),

@@ -4,14 +4,17 @@ mod agent;
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tapdoor_chip::ChipEvent;
-use tapdoor_hce_card::serve::vpcd::{Reconnect, ServeEvent, VpcdCardListener, serve_vpcd};
+use tapdoor_hce_card::serve::vpcd::ServeEvent;
 use tapdoor_hce_card::{Phone, PhoneConfig};
 use tapdoor_link::stop::Stop;
+use tapdoor_protocol::aliro::ReaderStatus;
 use tapdoor_protocol::door::Event;
 use tapdoor_protocol::door::Verdict;
+use tapdoor_workbench::serve::{Place, ServeSpec};
 use tapdoor_workbench::sim::SharedPhone;
 
 use super::Outcome;
@@ -19,11 +22,8 @@ use crate::args::PhoneArgs;
 use crate::failure::{DEVICE, Failure, INTERRUPTED, USAGE};
 use crate::out::{BAD, GOOD, Out, paint};
 
-/// A SERVE of the command line.
-enum Serve {
-    Vpcd(String),
-    Listen(VpcdCardListener),
-}
+/// How long the places have for putting away what they made.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// One event, for programs and for people.
 type Line = (Value, String);
@@ -37,7 +37,10 @@ pub fn run(args: &PhoneArgs, out: &mut Out, stop: &Stop) -> Outcome {
     }
     let id = config.id;
     let server = agent::server(args, config.server.clone())?;
-    let serves = args.serve.iter().map(|text| serve(text)).collect::<Result<Vec<_>, _>>()?;
+    let specs = args.serve.iter().map(|text| text.parse()).collect::<Result<Vec<ServeSpec>, _>>();
+    let specs = specs.map_err(|e| Failure::new(USAGE, e))?;
+    let places = specs.iter().map(|spec| Place::open(spec, stop)).collect::<Result<Vec<_>, _>>();
+    let places = places.map_err(|e| Failure::new(DEVICE, e))?;
     // Several threads serve, one writes: lines stay whole and in order.
     let (send, lines) = mpsc::channel::<Option<Line>>();
     let sender = send.clone();
@@ -50,27 +53,27 @@ pub fn run(args: &PhoneArgs, out: &mut Out, stop: &Stop) -> Outcome {
     let phone = SharedPhone::new(phone);
     let name = if args.show_secrets { id.to_string() } else { id.masked() };
     let failure: Arc<Mutex<Option<Failure>>> = Arc::default();
-    for (serve, text) in serves.into_iter().zip(&args.serve) {
+    // Whoever serves holds a sender; when all have ended, so has the channel.
+    let (serving, served) = mpsc::channel::<()>();
+    for (place, text) in places.into_iter().zip(&args.serve) {
         let mut ready = json!({"event": "ready", "serve": text, "phone": name});
-        let place = match &serve {
-            Serve::Vpcd(address) => address.clone(),
-            Serve::Listen(listener) => listener.local_addr().to_string(),
-        };
-        if matches!(serve, Serve::Listen(_)) {
-            ready["listen"] = json!(place);
+        if let Some(listen) = place.listen {
+            ready["listen"] = json!(listen.to_string());
         }
-        out.event(&ready, || format!("ready: phone {name} at {place}"))?;
-        let (mut card, stop, send, failure) = (phone.clone(), stop.clone(), send.clone(), Arc::clone(&failure));
+        if let Some(path) = &place.path {
+            ready["path"] = json!(path);
+        }
+        out.event(&ready, || format!("ready: phone {name} at {}", place.name))?;
+        let (phone, stop, send, failure) = (phone.clone(), stop.clone(), send.clone(), Arc::clone(&failure));
+        let serving = serving.clone();
         thread::spawn(move || {
+            let at = place.name.clone();
             let mut observe = |event: ServeEvent<'_>| {
-                if let Some(line) = serve_event(&event, &place) {
+                if let Some(line) = serve_event(&event, &at) {
                     let _ = send.send(Some(line));
                 }
             };
-            let result = match serve {
-                Serve::Vpcd(address) => serve_vpcd(&address, &mut card, &stop, &Reconnect::default(), &mut observe),
-                Serve::Listen(listener) => listener.serve(&mut card, &stop, &mut observe),
-            };
+            let result = place.serve(phone, &stop, &mut observe);
             if let Err(error) = result {
                 failure
                     .lock()
@@ -78,8 +81,10 @@ pub fn run(args: &PhoneArgs, out: &mut Out, stop: &Stop) -> Outcome {
                     .get_or_insert(Failure::new(DEVICE, error));
                 stop.stop();
             }
+            drop(serving);
         });
     }
+    drop(serving);
     if let Some(server) = server {
         agent::spawn(server, id, phone, stop, send.clone());
     }
@@ -91,24 +96,11 @@ pub fn run(args: &PhoneArgs, out: &mut Out, stop: &Stop) -> Outcome {
     while let Ok(Some((value, text))) = lines.recv() {
         out.event(&value, || text)?;
     }
+    // Sockets and symlinks go with their threads. One that hangs in its phone is not waited for.
+    let _ = served.recv_timeout(LEAVING);
     match failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
         Some(failure) => Err(failure),
         None => Ok(INTERRUPTED),
-    }
-}
-
-fn serve(text: &str) -> Result<Serve, Failure> {
-    let usage = |detail: String| Failure::new(USAGE, detail);
-    let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
-    match kind {
-        "vpcd" | "tcp-listen" if rest.contains(',') => Err(usage(format!(
-            "--serve {text}: `{}` comes with the radio and is not in this version",
-            rest.split_once(',').map_or("", |(_, o)| o)
-        ))),
-        "vpcd" if rest.contains(':') => Ok(Serve::Vpcd(rest.into())),
-        "tcp-listen" if rest.contains(':') => VpcdCardListener::bind(rest).map(Serve::Listen).map_err(|e| Failure::new(DEVICE, e)),
-        "pn532" | "udp" | "libnfc" | "ifd" => Err(usage(format!("--serve {kind}: comes with the radio and is not in this version"))),
-        _ => Err(usage(format!("--serve {text}: write vpcd:HOST:PORT or tcp-listen:HOST:PORT"))),
     }
 }
 
@@ -117,6 +109,22 @@ fn chip_event(event: &ChipEvent) -> Line {
         Event::Authenticated { lock, clock } => (
             json!({"event": "authenticated", "aid": event.aid.to_string(), "lock": lock.to_string(), "clock": (clock != 0).then_some(clock)}),
             format!("lock {lock} proved itself"),
+        ),
+        Event::AliroReader { reader, fast } => {
+            let (group, sub) = reader.split_at(16);
+            let phase = if fast { "fast" } else { "standard" };
+            (
+                json!({"event": "authenticated", "aid": event.aid.to_string(), "reader-group": hex::encode(group), "reader-sub": hex::encode(sub), "phase": phase}),
+                format!(
+                    "reader {} of group {} proved itself ({phase})",
+                    hex::encode(sub),
+                    hex::encode(group)
+                ),
+            )
+        }
+        Event::ReaderStatus(status) => (
+            json!({"event": "reader-status", "status": format!("{status:04x}"), "meaning": ReaderStatus(status).meaning()}),
+            format!("reader status {}", ReaderStatus(status)),
         ),
         Event::Downloading => (
             json!({"event": "downloading", "aid": event.aid.to_string()}),
@@ -147,6 +155,10 @@ fn serve_event(event: &ServeEvent<'_>, place: &str) -> Option<Line> {
         ServeEvent::Connected(peer) => (
             json!({"event": "connected", "at": place, "peer": peer.to_string()}),
             format!("in the field at {place}"),
+        ),
+        ServeEvent::Driver(path) => (
+            json!({"event": "connected", "at": place, "peer": path}),
+            format!("a driver has opened the reader at {place}"),
         ),
         ServeEvent::Disconnected => (
             json!({"event": "disconnected", "at": place}),

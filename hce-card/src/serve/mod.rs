@@ -1,5 +1,6 @@
 //! The seam towards the field: [`Card`] is what a phone shows, and the modules below show it to somebody.
 
+pub mod udp;
 pub mod vpcd;
 
 /// A card as the field sees it.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use socket2::{SockRef, TcpKeepalive};
@@ -48,6 +49,8 @@ pub enum ServeEvent<'a> {
     Waiting(&'a io::Error),
     /// A reader is there.
     Connected(SocketAddr),
+    /// A driver has opened the simulated reader at this path.
+    Driver(&'a Path),
     /// The reader powers the card.
     PowerOn,
     /// The reader cuts the power.
@@ -349,6 +352,11 @@ impl Connection {
                         card.reset();
                         observe(ServeEvent::Reset);
                         continue;
+                    }
+                    // pcscd asks again and again whether the card is still there.
+                    Request::GetAtr if card.is_leaving() => {
+                        observe(ServeEvent::CardLeft);
+                        return Ok(End::CardLeft);
                     }
                     Request::GetAtr => self.response.extend_from_slice(card.atr()),
                     Request::Apdu(command) => {

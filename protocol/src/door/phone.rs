@@ -22,6 +22,15 @@ pub enum Event {
     Verdict(Verdict),
     /// The lock asks the server for an application that this phone lacks.
     Downloading,
+    /// An Aliro reader proved itself.
+    AliroReader {
+        /// Reader group identifier(16) || reader group sub identifier(16).
+        reader: [u8; 32],
+        /// By the fast phase.
+        fast: bool,
+    },
+    /// An Aliro reader says how the transaction ended: [`crate::aliro::ReaderStatus`].
+    ReaderStatus(u16),
 }
 
 /// The phone's half of a method.

@@ -1,12 +1,20 @@
 //! Where cards come from: [`CardSource`], the seam of a reader that cards come to.
 
+pub mod acr122u_raw;
+pub mod firmware;
+#[cfg(feature = "libnfc")]
+pub mod libnfc;
 pub mod pcsc;
+pub mod pn532;
+pub mod radio;
+pub mod udp;
 pub mod vpcd_listen;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tapdoor_captures::SharedTape;
 use tapdoor_link::card::CardLink;
 use tapdoor_link::stop::Stop;
 
@@ -33,6 +41,11 @@ pub trait CardSource: Send {
 
     /// Who is told what happens while this source waits.
     fn set_observer(&mut self, observer: Observer);
+
+    /// Records the frames of what comes, for sources that have frames.
+    fn record_frames(&mut self, tape: SharedTape) {
+        let _ = tape;
+    }
 }
 
 /// What a reader is, for the user and for the first line of a tape.
@@ -131,6 +144,16 @@ pub enum SourceErrorKind {
     Reader,
     /// The address cannot be listened on.
     Listen,
+    /// There is no such address.
+    Address,
+    /// The serial line cannot be opened, or no PN532 answers at its other end.
+    Serial,
+    /// libnfc cannot open the device, or it has failed.
+    Libnfc,
+    /// Not allowed to use the serial line.
+    SerialPermission,
+    /// The reader is used in a way that its driver does not allow.
+    NotAllowed,
     /// Somebody asked to stop.
     Cancelled,
 }
@@ -185,6 +208,15 @@ impl SourceError {
             SourceErrorKind::Busy => "close the other program that uses this reader (a browser, gpg's scdaemon, pcsc_scan)",
             SourceErrorKind::Reader => "unplug the reader and plug it in again; `tapdoor readers` shows what is there",
             SourceErrorKind::Listen => "choose another port (0: any free one), or end the program that has it",
+            SourceErrorKind::Address => "write HOST:PORT",
+            SourceErrorKind::Serial => {
+                "check path, wiring (TX to RX) and the board's switches (HSU); a simulated one: `tapdoor phone --serve pn532:PATH`"
+            }
+            SourceErrorKind::Libnfc => {
+                "`nfc-scan-device -v` lists what libnfc finds; a reader that pcscd or the kernel holds (pn533_usb) is not free for it"
+            }
+            SourceErrorKind::SerialPermission => "let this user use serial lines: `sudo adduser $USER dialout`, then log in again",
+            SourceErrorKind::NotAllowed => "set ifdDriverOptions to 0x0001 in /etc/libccid_Info.plist and restart pcscd, or use `pcsc:`",
             SourceErrorKind::Cancelled => "start the command again",
         }
     }

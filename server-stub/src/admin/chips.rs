@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::{Show, hex_bytes};
@@ -42,16 +41,12 @@ pub(super) fn seal(state: &Shared, chip: ChipRef, body: Option<&ChipKeysBody>) -
     )
     .map_err(|e| ApiError::malformed(e.to_string()))?;
     let sealed = state.workshop.sealer.seal(chip, &keys);
-    sealed.map(Some).ok_or_else(no_random)
-}
-
-fn no_random() -> ApiError {
-    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no-random", "the server has no random numbers")
+    sealed.map(Some).ok_or_else(ApiError::no_random)
 }
 
 pub(super) fn random_id() -> Result<[u8; 8], ApiError> {
     let mut id = [0; 8];
-    getrandom::fill(&mut id).map_err(|_| no_random())?;
+    getrandom::fill(&mut id).map_err(|_| ApiError::no_random())?;
     Ok(id)
 }
 

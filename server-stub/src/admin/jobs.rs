@@ -341,6 +341,8 @@ pub struct Status {
     pub jobs: JobCounts,
     /// Agents that are there.
     pub connected: Connected,
+    /// What the store has done.
+    pub store: StoreWork,
     /// Downloads under way.
     pub downloads: usize,
     /// Seconds since the start.
@@ -358,6 +360,15 @@ pub struct JobCounts {
     pub done: u64,
     /// Given up.
     pub failed: u64,
+}
+
+/// What the store has done since the start.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct StoreWork {
+    /// Transactions.
+    pub transactions: u64,
+    /// How long they took together, their way to the disk included, in milliseconds.
+    pub ms: f64,
 }
 
 /// Agents that are there.
@@ -378,6 +389,7 @@ pub async fn status(State(state): State<Shared>) -> Result<Json<Status>, ApiErro
     let counts = state.db.call(|store| store.counts()).await?;
     let [queued, running, done, failed] = counts.jobs;
     let (phones, locks) = state.hub.agents();
+    let (transactions, took) = state.db.transactions();
     Ok(Json(Status {
         locks: counts.locks,
         phones: counts.phones,
@@ -390,6 +402,10 @@ pub async fn status(State(state): State<Shared>) -> Result<Json<Status>, ApiErro
             failed,
         },
         connected: Connected { phones, locks },
+        store: StoreWork {
+            transactions,
+            ms: took.as_secs_f64() * 1e3,
+        },
         downloads: state.limits.downloads - state.downloads.available_permits(),
         uptime: state.started.elapsed().as_secs(),
     }))

@@ -110,9 +110,8 @@ fn bad_proof() -> ApiError {
 }
 
 fn challenge(state: &Shared, chip: ChipRef) -> Result<Response, ApiError> {
-    let no_random = || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no-random", "the server has no random numbers");
-    let challenge = state.challenges.give(chip, Instant::now()).ok_or_else(no_random)?;
-    let value = HeaderValue::from_str(&format!("{SCHEME} challenge=\"{}\"", hex::encode(challenge))).map_err(|_| no_random())?;
+    let challenge = state.challenges.give(chip, Instant::now()).ok_or_else(ApiError::no_random)?;
+    let value = HeaderValue::from_str(&format!("{SCHEME} challenge=\"{}\"", hex::encode(challenge))).map_err(|_| ApiError::no_random())?;
     let error = ApiError::new(StatusCode::UNAUTHORIZED, "proof-wanted", "answer the challenge in WWW-Authenticate");
     let mut response = error.into_response();
     response.headers_mut().insert(header::WWW_AUTHENTICATE, value);

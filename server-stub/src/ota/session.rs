@@ -240,9 +240,11 @@ impl Session {
         if status == ScriptStatus::Ok && content.is_empty() {
             return Err(ApiError::malformed("the response script is missing"));
         }
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|_| ApiError::no_random())?;
         inner.taken = number;
         let ended = if status == ScriptStatus::Ok {
-            let step = running.session.step(Some(&content), [0; 8]);
+            let step = running.session.step(Some(&content), &random);
             let progress = running.session.progress();
             let view = JobView {
                 state: JobState::Running,
@@ -374,7 +376,7 @@ impl Session {
             since: Instant::now(),
             _present: state.hub.present(self.chip),
         };
-        let mut random = [0; 8];
+        let mut random = [0; 16];
         if getrandom::fill(&mut random).is_err() {
             return Err((Box::new(running), Some("no-random")));
         }
@@ -383,7 +385,7 @@ impl Session {
         if inner.ended || inner.running.is_some() || late {
             return Err((Box::new(running), None));
         }
-        match running.session.step(None, random) {
+        match running.session.step(None, &random) {
             AdminStep::Script(script) => {
                 inner.answered = Some((number, Answer::script(number, script)));
                 inner.running = Some(running);

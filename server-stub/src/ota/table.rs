@@ -48,8 +48,7 @@ impl Sessions {
 
     /// A new session for a chip whose agent has proved itself. It replaces the one that was there.
     pub(super) async fn begin(&self, state: &Shared, chip: ChipRef) -> Result<Arc<Session>, ApiError> {
-        let token = crate::ca::random_token()
-            .map_err(|_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no-random", "the server has no random numbers"))?;
+        let token = crate::ca::random_token().map_err(|_| ApiError::no_random())?;
         let session = Arc::new(Session::new(token.to_string(), chip));
         let old = {
             let mut table = self.table();

@@ -1,8 +1,10 @@
 //! One thread, one store, many callers.
 
 use std::fmt;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -19,6 +21,14 @@ const TOGETHER: usize = 64;
 #[derive(Clone)]
 pub struct Db {
     sender: mpsc::SyncSender<Work>,
+    transactions: Arc<Transactions>,
+}
+
+/// What the store's thread has done so far.
+#[derive(Debug, Default)]
+struct Transactions {
+    count: AtomicU64,
+    nanoseconds: AtomicU64,
 }
 
 impl fmt::Debug for Db {
@@ -34,19 +44,35 @@ impl Db {
     /// [`StoreError::Database`] if no thread can be had.
     pub fn start(mut store: Box<dyn Store>) -> Result<Self> {
         let (sender, receiver) = mpsc::sync_channel::<Work>(4096);
+        let transactions = Arc::<Transactions>::default();
+        let done = transactions.clone();
         thread::Builder::new()
             .name("tapdoor-store".into())
             .spawn(move || {
                 while let Ok(first) = receiver.recv() {
                     let batch = std::iter::once(first).chain(receiver.try_iter().take(TOGETHER - 1)).collect();
+                    let begun = Instant::now();
                     run(store.as_mut(), batch);
+                    let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                    done.nanoseconds.fetch_add(took, Ordering::Relaxed);
+                    done.count.fetch_add(1, Ordering::Relaxed);
                 }
             })
             .map_err(|e| StoreError::Database {
                 what: "start its thread".into(),
                 detail: e.to_string(),
             })?;
-        Ok(Self { sender })
+        Ok(Self { sender, transactions })
+    }
+
+    /// Transactions so far, and how long they took together, their work and their way to the disk included.
+    #[must_use]
+    pub fn transactions(&self) -> (u64, Duration) {
+        let Transactions { count, nanoseconds } = &*self.transactions;
+        (
+            count.load(Ordering::Relaxed),
+            Duration::from_nanos(nanoseconds.load(Ordering::Relaxed)),
+        )
     }
 
     /// Runs a closure as one transaction: kept and durable when this returns `Ok`, without any effect when it returns `Err`.

@@ -76,6 +76,39 @@ pub fn measure(source: &mut PcscSource, apdus: u32, folder: &Path, stop: &Stop) 
     })
 }
 
+/// What an APDU costs at a reader.
+#[derive(Clone, Debug, Serialize)]
+pub struct LinkRate {
+    /// The reader.
+    pub reader: String,
+    /// What drives it.
+    pub driver: &'static str,
+    /// APDUs in each round.
+    pub apdus: u32,
+    /// As the lock uses it, with recorder, timing, relay guard and somebody who watches that an answer comes: APDUs per second, median of
+    /// rounds.
+    pub per_second: f64,
+}
+
+/// Measures `source` alone, with the card that is there.
+///
+/// # Errors
+/// [`BenchError`].
+pub fn rate(source: &mut dyn CardSource, apdus: u32, folder: &Path, stop: &Stop) -> Result<LinkRate, BenchError> {
+    let about = source.describe();
+    let mut rates = Vec::new();
+    for _ in 0..ROUNDS {
+        let time = recorded(source, apdus, &folder.join("bench.tape"), stop)?;
+        rates.push(f64::from(apdus) / time.as_secs_f64());
+    }
+    Ok(LinkRate {
+        reader: about.name,
+        driver: about.driver,
+        apdus,
+        per_second: median(&mut rates),
+    })
+}
+
 fn recorded(source: &mut dyn CardSource, apdus: u32, tape: &Path, stop: &Stop) -> Result<Duration, BenchError> {
     let session = source.wait_card(stop)?;
     let writer = TapeWriter::create(tape, &Header::now("tapdoor bench"))?;

@@ -2,8 +2,10 @@
 
 mod bare_pcsc;
 pub mod decode;
+pub mod download;
 pub mod link;
 pub mod tap;
+pub mod tape;
 
 use std::time::Duration;
 
@@ -48,9 +50,24 @@ pub enum BenchError {
         /// What it returned.
         code: u32,
     },
+    /// The field.
+    #[error(transparent)]
+    Field(#[from] tapdoor_link::FieldError),
     /// A tap did not open, so its time says nothing.
     #[error("a tap that is measured did not open: {0}")]
     Tap(String),
+    /// The site.
+    #[error(transparent)]
+    Init(#[from] crate::init::InitError),
+    /// The way to the server.
+    #[error(transparent)]
+    Agent(#[from] tapdoor_agent::AgentError),
+    /// The server's administration.
+    #[error("the server that is measured: {0}")]
+    Api(#[from] crate::api::ApiError),
+    /// The server process, or what it did.
+    #[error("the server that is measured: {0}")]
+    Server(String),
     /// The tape.
     #[error(transparent)]
     Tape(#[from] tapdoor_captures::CreateError),

@@ -13,11 +13,12 @@ use tapdoor_protocol::globalplatform::remote_admin::AdminFrom;
 use tapdoor_reader::config::Method;
 use tapdoor_reader::download::Downloads;
 use tapdoor_reader::{Lock, LockConfig, Tap};
+use tapdoor_server::ca::CA_CERTIFICATE;
 use tapdoor_server::time::Clock;
 use tapdoor_server::{RunningServer, Server, ServerConfig};
-use tokio::runtime::Runtime;
 
 use super::DemoError;
+use crate::api::Api;
 use crate::init::{InitOptions, init};
 use crate::sim::SharedPhone;
 
@@ -27,17 +28,10 @@ const JOB: Duration = Duration::from_secs(10);
 /// The site's files, its server, and a clock that the server goes by.
 pub(super) struct Network {
     folder: PathBuf,
-    runtime: Runtime,
     server: Option<RunningServer>,
     /// The server's.
     pub clock: Clock,
-    url: String,
-    token: String,
-    client: reqwest::Client,
-}
-
-fn told(what: &str) -> impl Fn(String) -> DemoError + '_ {
-    move |detail| DemoError::Network(format!("{what}: {detail}"))
+    api: Api,
 }
 
 impl Network {
@@ -58,25 +52,13 @@ impl Network {
             .map_or_else(String::new, |token| token.as_str().to_owned());
         let clock = Clock::system();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let server = runtime
-            .block_on(Server::start_with(config, clock.clone()))
-            .map_err(|e| told("server")(e.to_string()))?;
-        let authority = std::fs::read(folder.join("ca.crt"))?;
-        let client = reqwest::Certificate::from_pem(&authority)
-            .and_then(|ca| {
-                // The lock's and the phone's clients ask for the same.
-                let _ = rustls::crypto::ring::default_provider().install_default();
-                reqwest::Client::builder().tls_certs_only([ca]).no_proxy().build()
-            })
-            .map_err(|e| told("client")(e.to_string()))?;
+        let server = runtime.block_on(Server::start_with(config, clock.clone()))?;
+        let api = Api::new(runtime, server.url(), token, &folder.join(CA_CERTIFICATE))?;
         Ok(Self {
             folder,
-            runtime,
-            url: server.url(),
             server: Some(server),
             clock,
-            token,
-            client,
+            api,
         })
     }
 
@@ -84,7 +66,7 @@ impl Network {
     pub fn stop(&mut self) {
         if let Some(server) = self.server.take() {
             server.stop();
-            self.runtime.block_on(server.join());
+            self.api.runtime().block_on(server.join());
         }
     }
 
@@ -94,7 +76,7 @@ impl Network {
         config.personalisation.list.clear();
         config.methods = vec![Method::ChallengeResponse, Method::Aka];
         if let Some(server) = &mut config.server {
-            server.place.url.clone_from(&self.url);
+            self.api.url().clone_into(&mut server.place.url);
             server.wait = JOB;
         }
         change(&mut config);
@@ -114,8 +96,8 @@ impl Network {
             format!("phone-{number}.toml")
         };
         let mut config = PhoneConfig::load(&self.folder.join(name))?;
-        config.server.url.clone_from(&self.url);
-        config.server.ca = Some(self.folder.join("ca.crt"));
+        self.api.url().clone_into(&mut config.server.url);
+        config.server.ca = Some(self.folder.join(CA_CERTIFICATE));
         let (id, place) = (config.id, config.server.clone());
         let phone = SharedPhone::new(Phone::new(config)?);
         let agent = Agent::new(place.server()?, AdminFrom::Phone(id), PhoneChip(phone.clone()));
@@ -134,26 +116,12 @@ impl Network {
 
     /// The administration API.
     pub fn api(&self, method: reqwest::Method, path: &str, body: Option<&Value>) -> Result<Value, DemoError> {
-        let mut request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token);
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let fault = told(path);
-        self.runtime.block_on(async {
-            let response = request.send().await.map_err(|e| fault(e.to_string()))?;
-            let status = response.status();
-            let text = response.text().await.map_err(|e| fault(e.to_string()))?;
-            if !status.is_success() {
-                return Err(fault(format!("{status} {text}")));
-            }
-            serde_json::from_str(&text).map_err(|e| fault(e.to_string()))
-        })
+        Ok(self.api.call(method, path, body)?)
     }
 
     /// Pushes, and gives the numbers of the jobs.
     pub fn push(&self, body: &Value) -> Result<Vec<Value>, DemoError> {
-        let answer = self.api(reqwest::Method::POST, "/v1/push", Some(body))?;
-        Ok(answer["jobs"].as_array().cloned().unwrap_or_default())
+        Ok(self.api.push(body)?)
     }
 
     /// Where a job stands.

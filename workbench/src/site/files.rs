@@ -20,6 +20,8 @@ pub struct LockFile<'a> {
     pub signing: &'a [u8; 32],
     /// Whether it tries test USIMs.
     pub usim: bool,
+    /// Whether it is an Aliro reader.
+    pub aliro: bool,
     /// By which the server knows it: mac, iccid, imsi or msisdn, and the value.
     pub identifier: (&'a str, &'a str),
     /// By which its agent proves itself.
@@ -45,7 +47,7 @@ impl LockFile<'_> {
              # Its chip's memory, from this file's folder.\n\
              store = \"{}\"\n\
              # Tried in this order{}.\n\
-             methods = [\"challenge-response\", \"aka\"{}]\n\
+             methods = [\"challenge-response\", \"aka\"{}{}]\n\
              # The chip's own P-256 key, by which it signs requests to the server.\n\
              signing-key = \"{}\"\n\n\
              [aka]\n\
@@ -72,6 +74,7 @@ impl LockFile<'_> {
             self.id,
             self.store,
             if self.usim { "; usim is for a laboratory only" } else { "" },
+            if self.aliro { ", \"aliro\"" } else { "" },
             if self.usim { ", \"usim\"" } else { "" },
             hex::encode(self.signing),
             self.url,
@@ -88,6 +91,8 @@ pub struct PhoneFile<'a> {
     pub id: PhoneId,
     /// Its chip's memory, from the file's folder.
     pub store: &'a str,
+    /// Whether it is an Aliro user device.
+    pub aliro: bool,
     /// K_ph, for a phone whose applications are there from the start; without it the first tap downloads.
     pub k_ph: Option<&'a [u8; 16]>,
     /// By which it names itself to the server: imei, iccid, imsi or msisdn, and the digits.
@@ -112,6 +117,10 @@ impl PhoneFile<'_> {
     pub fn text(&self) -> String {
         let (kind, digits) = self.identity;
         let (k_ph, applications) = match self.k_ph {
+            Some(k_ph) if self.aliro => (
+                format!("k-ph = \"{}\"\n", hex::encode(k_ph)),
+                "[\"challenge-response\", \"aka\", \"identity\", \"aliro\"]",
+            ),
             Some(k_ph) => (
                 format!("k-ph = \"{}\"\n", hex::encode(k_ph)),
                 "[\"challenge-response\", \"aka\", \"identity\"]",
@@ -175,7 +184,7 @@ fn chip(keys: &ScpKeys, providers: &[String]) -> String {
 }
 
 /// The same in server.toml, as fields of a lock or a phone.
-fn chip_fields(keys: &ScpKeys) -> String {
+pub(crate) fn chip_fields(keys: &ScpKeys) -> String {
     format!(
         "chip-kvn = {}\nchip-enc = \"{}\"\nchip-mac = \"{}\"\nchip-dek = \"{}\"\n",
         keys.kvn,
@@ -211,6 +220,7 @@ impl Site {
             store: "lock.chip",
             signing: &self.signing,
             usim: self.usim.is_some(),
+            aliro: true,
             identifier: ("mac", &self.mac.whole()),
             agent: &self.lock_agent(),
             chip: &self.lock_keys,
@@ -222,6 +232,7 @@ impl Site {
         for &phone in &self.phones {
             out.push_str(&entry_table(&self.entry(phone)));
         }
+        out.push_str(&self.aliro_lock_toml());
         if let Some(usim) = &self.usim {
             let _ = write!(
                 out,
@@ -244,6 +255,7 @@ impl Site {
         let file = PhoneFile {
             id: phone,
             store,
+            aliro: !bare,
             k_ph: (!bare).then_some(&*k_ph),
             identity: ("imei", &imei(phone)),
             agent: &keys::agent(&self.key, phone),
@@ -264,6 +276,9 @@ impl Site {
                 hex::encode(usim.k),
                 hex::encode(usim.opc)
             );
+        }
+        if let (false, Some(aliro)) = (bare, self.aliro_phone_toml(phone)) {
+            out.push_str(&aliro);
         }
         out.push_str("\n[laboratory]\n# How the phone misbehaves: see `tapdoor phone --help`.\nswitches = []\n");
         Some(out)

@@ -89,6 +89,7 @@ pub fn add_lock(args: &AddLockArgs, site: &Site, api: impl FnOnce() -> Result<Ap
                 store: &file.chip(),
                 signing: &signing,
                 usim: false,
+                aliro: false,
                 identifier: (kind, &value),
                 agent: &site.agent(id),
                 chip: &keys,
@@ -151,6 +152,7 @@ pub fn add_phone(args: &AddPhoneArgs, site: &Site, api: impl FnOnce() -> Result<
         let text = PhoneFile {
             id: PhoneId(id),
             store: &file.chip(),
+            aliro: false,
             k_ph: None,
             identity: (kind, &digits),
             agent: &site.agent(id),

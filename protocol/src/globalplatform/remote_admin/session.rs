@@ -147,6 +147,8 @@ pub struct AdminSession {
     state: State,
     registry: Registry,
     progress: Progress,
+    /// The chip wants challenges of 16 bytes.
+    s16: bool,
     /// The plan was refused once for what was not known, and made again.
     second: bool,
 }
@@ -192,6 +194,7 @@ impl AdminSession {
             state: State::Start,
             registry: Registry::default(),
             progress: Progress::default(),
+            s16: false,
             second: false,
         }
     }
@@ -216,23 +219,27 @@ impl AdminSession {
         self.progress
     }
 
-    /// The next step: `None` at first, then the chip's response script. `random` (8 fresh random bytes, or 16 for S16) is used in the first
-    /// step only. After `Done` and `Failed` the session is over and the keys of its channel are overwritten.
-    pub fn step(&mut self, response: Option<&[u8]>, random: impl Into<Challenge>) -> AdminStep {
+    /// The next step: `None` at first, then the chip's response script. `random`: 16 fresh random bytes for each step, the host's challenge in
+    /// those that open a channel; 8 of them, unless the chip has refused that length (S16). After `Done` and `Failed` the session is over and the keys of its channel are overwritten.
+    pub fn step(&mut self, response: Option<&[u8]>, random: &[u8; 16]) -> AdminStep {
         let state = core::mem::replace(&mut self.state, State::Ended);
         let next = match (state, response) {
-            (State::Start, None) => self.open(random.into()),
+            (State::Start, None) => self.open(random),
             (State::Start, Some(_)) => Err(AdminError::OutOfTurn("a response before any script")),
             (State::Ended, _) => Err(AdminError::OutOfTurn("a step after its end")),
             (_, None) => Err(AdminError::OutOfTurn("no response to its script")),
-            (state, Some(response)) => self.answered(state, response, random.into()),
+            (state, Some(response)) => self.answered(state, response, random),
         };
         next.unwrap_or_else(AdminStep::Failed)
     }
 
-    fn answered(&mut self, state: State, response: &[u8], random: Challenge) -> Result<AdminStep, AdminError> {
+    fn answered(&mut self, state: State, response: &[u8], random: &[u8; 16]) -> Result<AdminStep, AdminError> {
         let answers = answers(response)?;
         match state {
+            State::Opening(_) if !self.s16 && wants_16(&answers) => {
+                self.s16 = true;
+                self.open(random)
+            }
             State::Opening(host) => self.authenticate(&host, &answers),
             State::Asking {
                 channel,
@@ -256,9 +263,13 @@ impl AdminSession {
         AdminStep::Script(CommandScript::new(self.form, commands).encode())
     }
 
-    fn open(&mut self, random: Challenge) -> Result<AdminStep, AdminError> {
+    fn open(&mut self, random: &[u8; 16]) -> Result<AdminStep, AdminError> {
         let select = Command::new(0x00, 0xA4, 0x04, 0x00).data(Aid::CARD_MANAGER.as_bytes()).ne(256);
-        let (host, update) = Host::initialize_update(self.kvn, random);
+        let challenge = match random.first_chunk::<8>() {
+            Some(half) if !self.s16 => Challenge::from(*half),
+            _ => Challenge::from(*random),
+        };
+        let (host, update) = Host::initialize_update(self.kvn, challenge);
         let script = self.script(&[select.encode()?, update]);
         self.state = State::Opening(host);
         Ok(script)
@@ -402,7 +413,7 @@ impl AdminSession {
         Ok(script)
     }
 
-    fn worked(&mut self, mut channel: Channel, work: Work, answers: &[&[u8]], random: Challenge) -> Result<AdminStep, AdminError> {
+    fn worked(&mut self, mut channel: Channel, work: Work, answers: &[&[u8]], random: &[u8; 16]) -> Result<AdminStep, AdminError> {
         let Work { plan, tickets, report } = work;
         let commands = tickets.len();
         for (ticket, answer) in tickets.into_iter().zip(answers) {
@@ -434,12 +445,17 @@ impl AdminSession {
 
     /// The instance could not be made and was never asked for: perhaps its name is taken. In a new channel, because commands that write
     /// were wrapped and not run.
-    fn begin_again(&mut self, random: Challenge) -> Result<AdminStep, AdminError> {
+    fn begin_again(&mut self, random: &[u8; 16]) -> Result<AdminStep, AdminError> {
         self.second = true;
         self.registry = Registry::default();
         self.progress = Progress::default();
         self.open(random)
     }
+}
+
+/// Whether INITIALIZE UPDATE was refused for its length, as a chip in S16 mode refuses 8 bytes (Amendment D 7.1.1.5).
+fn wants_16(answers: &[&[u8]]) -> bool {
+    matches!(answers, [select, update] if select.ends_with(&[0x90, 0x00]) && *update == StatusWord::WRONG_LENGTH.to_bytes())
 }
 
 /// The R-APDUs of a response script.

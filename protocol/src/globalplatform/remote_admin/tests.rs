@@ -13,7 +13,7 @@ use crate::globalplatform::scp03::{Card, CardChallenge, CardChannel, CardSetup, 
 use crate::globalplatform::script::{self, Form, ResponseScript, ResponseTlv};
 use crate::status::StatusWord;
 
-const RANDOM: [u8; 8] = [3; 8];
+const RANDOM: &[u8; 16] = &[3; 16];
 
 fn aid(last: u8) -> Aid {
     Aid::new(&[0xF0, 0x54, 0x41, 0x50, 0x44, 0x4F, 0x4F, 0x52, last]).unwrap()
@@ -83,9 +83,13 @@ impl Chip {
                         aid: Aid::CARD_MANAGER.as_bytes(),
                     },
                 };
-                let (card, answer) = Card::initialize_update(&self.keys, &setup, &command).unwrap();
-                self.begun = Some(card);
-                [answer, vec![0x90, 0x00]].concat()
+                match Card::initialize_update(&self.keys, &setup, &command) {
+                    Ok((card, answer)) => {
+                        self.begun = Some(card);
+                        [answer, vec![0x90, 0x00]].concat()
+                    }
+                    Err(error) => sw(error),
+                }
             }
             (0x84, 0x82) => match self.begun.take().unwrap().external_authenticate(&command) {
                 Ok(channel) => {
@@ -300,7 +304,7 @@ fn several_jobs_several_scripts_both_forms() {
         let mut response = None;
         let (mut progress, mut scripts) = (vec![], 0);
         let report = loop {
-            match session.step(response.as_deref(), [9; 16]) {
+            match session.step(response.as_deref(), &[9; 16]) {
                 AdminStep::Script(bytes) => {
                     assert!(bytes.len() < 1400, "{}", bytes.len());
                     scripts += 1;

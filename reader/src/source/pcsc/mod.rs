@@ -32,7 +32,8 @@ use tapdoor_link::stop::{Backoff, Stop};
 use super::{CardSource, Observer, ReaderInfo, Session, SourceError, SourceErrorKind, SourceEvent, no_observer};
 use hold::{About, connect, start};
 use link::PcscLink;
-use readers::{choose, service_error};
+pub(crate) use readers::choose;
+use readers::service_error;
 
 pub use readers::{ReaderStatus, is_acr122, list_readers};
 

@@ -61,7 +61,7 @@ pub fn list_readers() -> Result<Vec<ReaderStatus>, SourceError> {
 }
 
 /// Which of the readers `names` is meant; `last` is the name under which it was seen before.
-pub(super) fn choose(fragment: &str, last: &str, names: Vec<String>) -> Result<String, SourceError> {
+pub(crate) fn choose(fragment: &str, last: &str, names: Vec<String>) -> Result<String, SourceError> {
     if names.is_empty() {
         return Err(SourceError::new(
             SourceErrorKind::NoReader,

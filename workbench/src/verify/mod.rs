@@ -1,0 +1,160 @@
+//! `tapdoor verify`: a recorded tap's cryptography recomputed from lock.toml, and today's lock run over the recorded answers.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`checks`] | every challenge, token, AUTN, RES and session key, one by one |
+//! | [`today`] | today's lock: its chip with the recorded randomness, its tap loop over the recorded answers |
+
+pub mod checks;
+pub mod today;
+
+use std::io::BufRead;
+
+use tapdoor_captures::ReadError;
+use tapdoor_chip::ChipError;
+use tapdoor_protocol::door::Reason;
+use tapdoor_protocol::ids::PhoneId;
+use tapdoor_protocol::vault;
+use tapdoor_reader::{LockConfig, Tap, TapVerdict};
+
+pub use checks::{Check, Found};
+pub use today::Difference;
+
+use crate::recorded::{RecordedTap, RecordedVerdict, Taps};
+
+/// What is said of one tap.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// Its number on the tape.
+    pub number: Option<u64>,
+    /// What was decided then; `None` if the tape does not say.
+    pub then: Option<RecordedVerdict>,
+    /// What is decided today.
+    pub now: TapVerdict,
+    /// Why not, if not.
+    pub reason: Option<Reason>,
+    /// By which method.
+    pub method: Option<vault::Method>,
+    /// The phone.
+    pub phone: Option<PhoneId>,
+    /// In words.
+    pub detail: String,
+    /// Every value that was recomputed.
+    pub checks: Vec<Check>,
+    /// Where today's lock first leaves the tape, if it does.
+    pub difference: Option<Difference>,
+    /// What the tape cannot prove, because it was masked or is not on it.
+    pub unproven: Vec<String>,
+}
+
+impl Verified {
+    /// Whether today's decision is that of then; `None` if the tape does not say what that was.
+    #[must_use]
+    pub fn same_decision(&self) -> Option<bool> {
+        let then = self.then.as_ref()?;
+        let reason = self.reason.map(Reason::name);
+        Some(then.verdict == self.now.name() && then.reason.as_deref() == reason)
+    }
+
+    /// Whether today's lock decides as then and asks what it asked then, and every value is what the keys give. A phone's proof that is wrong is
+    /// right for a tap that did not open.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        let opened = self.now == TapVerdict::Open;
+        let mut wrong = self.checks.iter().filter(|c| matches!(c.found, Found::Wrong { .. }));
+        self.same_decision() != Some(false) && self.difference.is_none() && wrong.all(|c| c.is_the_phones() && !opened)
+    }
+}
+
+/// Why a tape cannot be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The tape.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The lock's chip.
+    #[error(transparent)]
+    Chip(#[from] ChipError),
+}
+
+/// A lock that judges recorded taps. It keeps the memory that a lock has, so that a challenge that comes twice on one tape is found.
+pub struct Verifier {
+    config: LockConfig,
+    today: today::Today,
+    keys: checks::Keys,
+}
+
+impl Verifier {
+    /// The lock of this configuration, its chip in memory.
+    ///
+    /// # Errors
+    /// [`ChipError`].
+    pub fn new(config: LockConfig) -> Result<Self, ChipError> {
+        Ok(Self {
+            today: today::Today::new(&config)?,
+            keys: checks::Keys::new(&config),
+            config,
+        })
+    }
+
+    /// Judges one tap. `created` is when its tape began, in seconds since 1970-01-01 UTC, for tapes that do not hold the chip's clock.
+    pub fn tap(&mut self, mut tap: RecordedTap, created: Option<u32>) -> Verified {
+        let mut unproven = self.keys.unmask(&mut tap);
+        let checked = self.keys.check(&tap);
+        let clock = tap.clock.or(checked.clock).or_else(|| {
+            if tap.exchanges.iter().any(|e| e.command.get(1) == Some(&0x88)) {
+                unproven.push("the tape does not hold the lock's clock; the time of the recording is taken for it".into());
+            }
+            let seconds = u32::try_from(tap.began / 1_000_000_000).unwrap_or(u32::MAX);
+            created.map(|created| created.saturating_add(seconds))
+        });
+        let (now, difference) = self
+            .today
+            .run(&self.config, &tap, &checked, clock.unwrap_or_else(tapdoor_reader::lock::now));
+        unproven.extend(checked.unproven);
+        let Tap {
+            verdict,
+            reason,
+            method,
+            phone,
+            detail,
+            ..
+        } = now;
+        Verified {
+            number: tap.number,
+            then: tap.verdict,
+            now: verdict,
+            reason,
+            method,
+            phone,
+            detail,
+            checks: checked.checks,
+            difference,
+            unproven,
+        }
+    }
+
+    /// Judges every tap of a tape that has exchanges with a phone.
+    ///
+    /// # Errors
+    /// [`ReadError`]; taps before it have been told.
+    pub fn tape<R: BufRead>(&mut self, taps: &mut Taps<R>, tell: &mut dyn FnMut(Verified)) -> Result<u64, ReadError> {
+        let created = taps.header().created.as_deref().and_then(seconds);
+        let mut count = 0;
+        for tap in taps {
+            let tap = tap?;
+            if tap.exchanges.is_empty() {
+                continue;
+            }
+            count += 1;
+            tell(self.tap(tap, created));
+        }
+        Ok(count)
+    }
+}
+
+/// RFC 3339 as seconds since 1970-01-01 UTC.
+fn seconds(text: &str) -> Option<u32> {
+    let moment: jiff::Timestamp = text.parse().ok()?;
+    u32::try_from(moment.as_second()).ok()
+}
