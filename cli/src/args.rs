@@ -304,16 +304,22 @@ pub struct ShellArgs {
 }
 
 impl Command {
-    /// Puts a reader in the place of the one that was given.
-    pub fn set_reader(&mut self, reader: &ReaderSpec) {
+    /// Puts a reader in the place of the one that was given; says whether this command has one.
+    pub fn set_reader(&mut self, reader: &ReaderSpec) -> bool {
         match self {
             Self::Lock(args) => args.reader.reader = reader.clone(),
             Self::Apdu(args) => args.reader.reader = reader.clone(),
+            Self::Probe(args) => args.reader.reader = reader.clone(),
             Self::Run(args) => args.reader = Some(reader.clone()),
-            Self::Bench(args) => args.reader = Some(reader.clone()),
             Self::Replay(args) => args.reader = Some(reader.clone()),
-            _ => {}
+            // `bench` measures a reader only when it is told to.
+            Self::Bench(_) | Self::Shell(_) | Self::Demo(_) | Self::Init(_) | Self::Phone(_) | Self::Server(_) | Self::Readers => {
+                return false;
+            }
+            Self::Doctor(_) | Self::Show(_) | Self::Verify(_) | Self::Convert(_) | Self::Diff(_) | Self::Redact(_) => return false,
+            Self::Completions(_) | Self::Man(_) => return false,
         }
+        true
     }
 }
 
