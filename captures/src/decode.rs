@@ -4,6 +4,7 @@
 //! layer `rf` are put together to APDUs, and mean what these mean.
 
 mod aliro;
+mod decipher;
 mod door;
 mod globalplatform;
 mod names;
@@ -18,6 +19,7 @@ use tapdoor_protocol::tlv;
 
 use crate::event::{Direction, Event, Layer};
 use crate::rf::{Block, Chains, Names};
+pub use decipher::AliroKeys;
 use tags::Dictionary;
 use view::{Held, View};
 
@@ -66,6 +68,8 @@ pub struct Decoder {
     chains: Chains,
     tap: Option<u64>,
     brief: bool,
+    /// What opens enciphered parts, where there are keys.
+    decipher: Option<Box<decipher::Transaction>>,
 }
 
 impl Default for Decoder {
@@ -174,6 +178,16 @@ impl Decoder {
             chains: Chains::new(),
             tap: None,
             brief,
+            decipher: None,
+        }
+    }
+
+    /// The same as [`Self::new`], with keys for what is enciphered.
+    #[must_use]
+    pub fn with_keys(keys: &AliroKeys) -> Self {
+        Self {
+            decipher: decipher::Transaction::new(keys),
+            ..Self::new()
         }
     }
 
@@ -206,10 +220,14 @@ impl Decoder {
             Layer::Other(layer) if layer == "nci" => return named(names::nci(data)),
             _ => return remark(event, self.brief),
         };
-        match dir {
+        let mut decoded = match dir {
             Direction::Out => session.command(view, chip),
             Direction::In => session.response(view),
+        };
+        if let Some(decipher) = self.decipher.as_mut().filter(|_| !chip) {
+            decoded.fields.extend(decipher.feed(dir, data));
         }
+        decoded
     }
 
     fn reset_field(&mut self) {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::ser::SerializeMap;
 use serde_json::value::RawValue;
 
-use crate::decode::{Decoded, Decoder, Field};
+use crate::decode::{AliroKeys, Decoded, Decoder, Field};
 use crate::event::{Direction, Event, Layer, Mask};
 use crate::extra::Extra;
 use crate::header::Header;
@@ -30,6 +30,8 @@ pub struct Filter {
     pub tap: Option<u64>,
     /// Only this layer.
     pub layer: Option<Layer>,
+    /// Keys for what is enciphered.
+    pub keys: AliroKeys,
 }
 
 impl Filter {
@@ -114,7 +116,7 @@ fn milliseconds(nanoseconds: i128) -> f64 {
 pub fn text<E: Events, W: Write>(mut tape: E, filter: &Filter, style: Style, out: &mut W) -> Result<Option<Cut>, ShowError> {
     head(tape.header(), style, out)?;
     let untimed = timing::is_untimed(tape.header());
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::with_keys(&filter.keys);
     let mut counter = Counter::default();
     let mut drawing = Drawing::default();
     let mut timing = Timing::default();
@@ -287,7 +289,7 @@ pub fn json<E: Events, W: Write>(mut tape: E, filter: &Filter, out: &mut W) -> R
     out.write_all(b"{\"event\":\"tape\",\"tape\":1")?;
     out.write_all(header.unwrap_or(b"}"))?;
     out.write_all(b"\n")?;
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::with_keys(&filter.keys);
     let mut counter = Counter::default();
     let mut timing = Timing::default();
     let untimed = timing::is_untimed(tape.header());
@@ -473,6 +475,7 @@ mod tests {
         let filter = Filter {
             tap: Some(2),
             layer: Some(Layer::Chip),
+            ..Filter::default()
         };
         let (plain, objects) = shown(lines, &filter);
         assert!(!plain.contains("SELECT") && !plain.contains("tap 1"));

@@ -53,6 +53,7 @@ fn one_tap_and_one_layer() {
     let filter = Filter {
         tap: Some(1),
         layer: Some(Layer::Chip),
+        ..Filter::default()
     };
     compare(
         "challenge-response-chip.txt",

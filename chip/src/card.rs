@@ -399,7 +399,7 @@ impl Card {
         match slot {
             Slot::Phone | Slot::Recognition | Slot::Agent => length == 16,
             Slot::Signing => length == 32,
-            Slot::AliroKeys => length > 0 && length % 32 == 0 && length <= 64 * 32,
+            Slot::AliroKeys => length > 0 && length.is_multiple_of(32) && length <= 64 * 32,
             Slot::TestSubscriber => matches!(length, 32 | 48 | 64),
         }
     }

@@ -1,5 +1,6 @@
 //! The command line: the one definition behind help, completions and man pages.
 
+mod aliro;
 mod server;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use tapdoor_hce_card::Switch;
 use tapdoor_workbench::ReaderSpec;
 
+pub use self::aliro::*;
 pub use self::server::*;
 
 /// A workbench for doors that open with a phone.
@@ -55,6 +57,8 @@ pub enum Command {
     Phone(PhoneArgs),
     /// Be the application management server, or administer it
     Server(ServerArgs),
+    /// Keys, readers, credentials and certificates of Aliro
+    Aliro(AliroArgs),
     /// Send APDUs, exactly these bytes
     Apdu(ApduArgs),
     /// Run scripts: interop tests as plain text
@@ -304,16 +308,18 @@ pub struct ShellArgs {
 }
 
 impl Command {
-    /// Puts a reader in the place of the one that was given.
-    pub fn set_reader(&mut self, reader: &ReaderSpec) {
+    /// Puts a reader in the place of the one that was given; says whether this command has one.
+    pub fn set_reader(&mut self, reader: &ReaderSpec) -> bool {
         match self {
             Self::Lock(args) => args.reader.reader = reader.clone(),
             Self::Apdu(args) => args.reader.reader = reader.clone(),
+            Self::Probe(args) => args.reader.reader = reader.clone(),
             Self::Run(args) => args.reader = Some(reader.clone()),
-            Self::Bench(args) => args.reader = Some(reader.clone()),
             Self::Replay(args) => args.reader = Some(reader.clone()),
-            _ => {}
+            // `bench` measures a reader only when it is told to.
+            _ => return false,
         }
+        true
     }
 }
 
@@ -376,6 +382,12 @@ pub struct ShowArgs {
     /// This layer only: apdu, chip, lock, note, ...
     #[arg(long, value_name = "L")]
     pub layer: Option<String>,
+    /// Decipher Aliro with this key: an ephemeral private key of either side, or Kpersistent; 64 hexadecimal digits
+    #[arg(long, value_name = "HEX")]
+    pub key: Vec<String>,
+    /// Decipher Aliro as this lock.toml's lock: its reader group, its credentials, and what its chip remembers (fast transactions)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -533,6 +545,8 @@ pub enum BenchName {
     Tap,
     /// Finding a phone among 10,000
     Find,
+    /// CPU of lock and phone for Aliro, and its fast phase with many remembered credentials
+    Aliro,
     /// APDUs per second through a reader, beside a bare SCardTransmit loop
     Link,
     /// Recorded taps verified per second

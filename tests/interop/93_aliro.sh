@@ -14,6 +14,7 @@ make_site
 peer aliro_check.py phone --tapdoor "$TAPDOOR" --site "$SITE"
 peer aliro_check.py lock --tapdoor "$TAPDOOR" --site "$SITE"
 cat "$SITE"/aliro-*.err >&2
+peer aliro_provision.py --tapdoor "$TAPDOOR" --site "$SITE" --work "$WORK/provision"
 
 # --- through pcscd ---------------------------------------------------------------------------------------------------
 
@@ -25,20 +26,26 @@ commands() { # INS...: what a card was sent, in that order, chained commands cou
     [ "$got" = "${*:2} " ] || { echo "$got" && return 1; }
 }
 
-CONFIG=$PHONE_TOML our_phone
-us=(--key "$READER_KEY" --identifier "$GROUP$SUB" --credential "$CREDENTIAL_PUBLIC")
-at_our_phone aliro_lock.py "${us[@]}" --taps 2
-check 'our phone, Python lock, pcscd: STANDARD, then FAST' opened "credential=$CREDENTIAL_PUBLIC"
-certified=(--key "$CERTIFIED_KEY" --identifier "$CERTIFIED$SUB" --credential "$CREDENTIAL_PUBLIC" --issuer "$ISSUER" --certificate "$CERTIFICATE")
-at_our_phone aliro_lock.py "${certified[@]}"
-check 'our phone, Python lock, pcscd: a certificate in LOAD CERT, chained' opened
-CONFIG=$EXTENDED_PHONE_TOML our_phone
-at_our_phone aliro_lock.py "${certified[@]}" --in-auth1 --key-slot
-check 'our phone, Python lock, pcscd: a certificate in AUTH1, and 7F66' opened
-
 them=(--credential "$CREDENTIAL")
 CONFIG=$LOCK_TOML at_our_lock aliro_device.py --group "$GROUP" "$READER_PUBLIC" "${them[@]}" --taps 2 -- --count 2 --method aliro
 check 'Python phone, our lock, pcscd: opens twice' opened method=aliro apdus=3
 check 'Python phone, our lock, pcscd: STANDARD, then FAST' commands card a4 80 81 c9 a4 80 c9
 CONFIG=$CERTIFIED_LOCK_TOML at_our_lock aliro_device.py --group "$CERTIFIED" "$ISSUER" "${them[@]}" --taps 1 -- --once --method aliro
 check 'Python phone, our lock, pcscd: a certificate in AUTH1, chained' opened method=aliro
+at_our_lock aliro_device.py --group "$INIT_GROUP" "$INIT_PUBLIC" --credential "$INIT_CREDENTIAL" --taps 1 -- --once --method aliro
+check 'Python phone, our lock, pcscd: as tapdoor init made it' opened method=aliro
+
+CONFIG=$PHONE_TOML our_phone
+us=(--key "$READER_KEY" --identifier "$GROUP$SUB" --credential "$CREDENTIAL_PUBLIC")
+at_our_phone aliro_lock.py "${us[@]}" --taps 2
+check 'our phone, Python lock, pcscd: STANDARD, then FAST' opened "credential=$CREDENTIAL_PUBLIC"
+group_17=(--key "$CERTIFIED_KEY" --identifier "$CERTIFIED$SUB" --credential "$CREDENTIAL_PUBLIC" --issuer "$ISSUER" --certificate "$CERTIFICATE")
+at_our_phone aliro_lock.py "${group_17[@]}"
+check 'our phone, Python lock, pcscd: a certificate in LOAD CERT, chained' opened
+CONFIG=$EXTENDED_PHONE_TOML our_phone
+at_our_phone aliro_lock.py "${group_17[@]}" --in-auth1 --key-slot
+check 'our phone, Python lock, pcscd: a certificate in AUTH1, and 7F66' opened
+our_phone
+at_our_phone aliro_lock.py --key "$INIT_KEY" --identifier "$INIT_GROUP$INIT_SUB" --credential "$INIT_CREDENTIAL_PUBLIC"
+check 'our phone, Python lock, pcscd: as tapdoor init made it' opened
+check 'our phone is well after all of it' phone_is_well

@@ -8,6 +8,8 @@ import argparse
 import os
 import re
 import sys
+import time
+import tomllib
 
 import aliro_binary
 import aliro_crypto as a
@@ -97,7 +99,12 @@ class Phones:
                                                              "vpcd:" + address],
                                             os.path.join(self.o.site, "aliro-phone-%s.err" % profile))
         again()
-        return aliro_ud.PhoneUnderTest(SITE, lambda c: self.child.send(c), lambda: self.child.reset(), again)
+
+        def crash(command, seconds):
+            self.child.hand_over(command)
+            time.sleep(seconds)
+            again()
+        return aliro_ud.PhoneUnderTest(SITE, lambda c: self.child.send(c), lambda: self.child.reset(), again, crash)
 
     def stop(self, kill=False):
         if self.child is not None:
@@ -116,7 +123,8 @@ class Locks(Phones):
                                             "--method", "aliro", "--count", "100000"],
                                            os.path.join(self.o.site, "aliro-lock-%s.err" % profile))
         again()
-        return aliro_rdr.LockUnderTest(SITE, lambda device: self.child.tap(device), again, "cert" in profile)
+        return aliro_rdr.LockUnderTest(SITE, lambda device: self.child.tap(device), again, lambda: self.child.process.kill(),
+                                       "cert" in profile)
 
 
 def run(cases, programs, only):
@@ -153,7 +161,17 @@ def values(folder):
                         ("CERTIFIED", SITE.certified), ("CERTIFIED_KEY", a.scalar(SITE.certified_key)), ("CERTIFICATE", SITE.long),
                         ("ISSUER", a.public(SITE.issuer))):
         print("%s=%s" % (name, value.hex() if isinstance(value, bytes) else value))
+    made, ours = toml(folder, "lock")["aliro"], toml(folder, "phone")["aliro"]          # those of `tapdoor init`
+    for name, value in (("INIT_GROUP", made["group"]), ("INIT_SUB", made["sub"]), ("INIT_KEY", made["key"]),
+                        ("INIT_PUBLIC", ours["groups"][0]["key"]), ("INIT_CREDENTIAL", ours["credentials"][0]["key"]),
+                        ("INIT_CREDENTIAL_PUBLIC", made["credentials"][0]["key"])):
+        print("%s=%s" % (name, value))
     return 0
+
+
+def toml(folder, name):
+    with open(os.path.join(folder, name + ".toml"), "rb") as f:
+        return tomllib.load(f)
 
 
 def main():

@@ -29,11 +29,14 @@ class Device:
     atr = vpcd_card.CONTACTLESS_ATR
 
     def __init__(self, groups, mailbox=512, readable=True, writable=True, versions=(a.VERSION,), vendor=b"", lengths=None,
-                 extension=b"", bits=0, longest=256, ephemeral=a.fresh, rng=os.urandom, kpersistent=None, script=None, bugs=()):
+                 extension=b"", bits=0, longest=256, counters=0xFFFF, ephemeral=a.fresh, rng=os.urandom, kpersistent=None, script=None,
+                 bugs=()):
         """`groups`: {group identifier: (the key that the device knows for it, credential private key)}. `vendor`: B3,
         `lengths`: (longest command APDU, longest response APDU) for 7F66; without them an answer has at most `longest` bytes of data.
         `extension`: B2, `bits`: signalling bits besides the mailbox's. `kpersistent`: {(reader identifier, credential public key): key},
-        kept between taps."""
+        kept between taps. A session ends when the reader's counter reaches `counters`."""
+        self.counters = counters
+        self.issued = self.revoked = None                 # timestamps of documents, 20 bytes
         self.groups, self.versions = dict(groups), list(versions)
         self.vendor, self.lengths = b"" if "no-descriptor" in bugs else vendor, None if "no-lengths" in bugs else lengths
         self.extension = b"" if "no-extension" in bugs else extension
@@ -108,6 +111,8 @@ class Device:
             return b"\x90\0" if "swallows-errors" in self.bugs or ("no-states" in self.bugs and str(e) == "6D00") else bytes.fromhex(str(e))
 
     def _command(self, raw):
+        if "falls-over" in self.bugs and (len(raw) < 4 or (raw[1] == a.EXCHANGE and self.mailbox.content[8:11] == b"\1\2\3")):
+            raise ConnectionError("fell over")
         parsed = d.parse_capdu(raw)
         if parsed is None:
             raise Refuse("6700")
@@ -239,7 +244,7 @@ class Device:
             return b"\x5a" * 64 if "fixed-cryptogram" in self.bugs else self.rng(64)
         key, sk_reader, sk_device, _, _ = self.t.fast(kpersistent, credential)
         self.channel = a.Channel(sk_reader, sk_device, False)
-        return self._script("cryptogram", a.cryptogram(key, self.mailbox.bitmap()))
+        return self._script("cryptogram", a.cryptogram(key, self.mailbox.bitmap(), self.issued or bytes(20), self.revoked or bytes(20)))
 
     def _load_cert(self, data):
         if self.state != KNOWN:
@@ -304,11 +309,14 @@ class Device:
                 del self.kpersistent[oldest]
         who = (0x5A, credential) if got[0x41][0] & 1 or "always-public-key" in self.bugs else (0x4E, a.key_slot(credential))
         signature = a.sign(group[1], self.t.signed(a.DEVICE_SIGNS))
-        answer = self._script("auth1", [who, (0x9E, signature), (0x5E, self.mailbox.bitmap())])
+        answer = self._script("auth1", [who, (0x9E, signature), (0x5E, self.mailbox.bitmap()), *self._documents()])
         return self._script("sealed", self.channel.seal(a.encode(answer)))
 
+    def _documents(self):
+        return [(tag, value) for tag, value in ((0x91, self.issued), (0x92, self.revoked)) if value]
+
     def _exchange(self, data):
-        if self.channel is None or (self.channel.counter_in >= 0xFFFF and "counter-runs-on" not in self.bugs):
+        if self.channel is None or (self.channel.counter_in >= self.counters and "counter-runs-on" not in self.bugs):
             raise Refuse("6D00")
         plain = self.channel.open(data)
         for n in range(4) if plain is None and "any-counter" in self.bugs else ():

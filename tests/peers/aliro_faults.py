@@ -42,7 +42,15 @@ class FaultyReader(ar.Reader):
             self.t.b2 = b""
         return sealed
 
+    def auth1_answer(self, sealed, credential_of=None):
+        got = super().auth1_answer(sealed, credential_of)
+        if "strict-tags-of-auth1" in self.bugs and 0x4B in got:
+            raise ar.Wrong("private data")
+        return got
+
     def fast(self, cryptogram, cache):
+        if "zero-timestamps" in self.bugs:
+            return None
         credential = super().fast(cryptogram or b"", cache)
         if credential is None and "any-cryptogram-opens" in self.bugs and cache:
             credential = cache[0][0]

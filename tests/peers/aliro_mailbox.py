@@ -33,6 +33,8 @@ class Mailbox:
             if "strict-tags" in self.bugs and any(tag == 0x99 for tag, _ in items):
                 raise ValueError("unknown tag")
             got = a.unique(items, (0xBA, 0xAE, 0x97, 0x98, 0x81))
+            if "strict-notify" in self.bugs and 0xAE in got:
+                raise ValueError("AE")
             if len(got.get(0x97, b"\0\0")) != 2 or got.get(0x98):
                 raise ValueError("length")
             reads = self._operations(got) if 0xBA in got else b""

@@ -15,7 +15,7 @@ from aliro_checklist import RDR, UD, verdict
 from aliro_device import Device
 
 UD_PROFILES = {"plain": {}, "descriptor": {"vendor": b"\4\3\1\2\3"}, "extended": {"lengths": (275, 275)},
-               "read-only": {"writable": False}, "no-mailbox": {"mailbox": 0}, "counter": {},
+               "read-only": {"writable": False}, "no-mailbox": {"mailbox": 0}, "counter": {"counters": 0x1FF},
                "vendor": {"extension": b"\4\3\7\7\7", "bits": 0x40}}
 
 
@@ -31,7 +31,16 @@ def phone(profile, bugs):
         if "forgets-on-restart" in bugs:
             device.kpersistent.clear()
             device.mailbox.content[:] = bytes(len(device.mailbox.content))
-    return aliro_ud.PhoneUnderTest(SITE, device.apdu, reset, restart)
+
+    def crash(command, _):
+        device.apdu(command)
+        if "crash-loses" in bugs:
+            device.kpersistent.clear()
+            device.mailbox.content[:20] = bytes(20)
+        restart()
+    context = aliro_ud.PhoneUnderTest(SITE, device.apdu, reset, restart, crash)
+    context.counters = UD_PROFILES[profile].get("counters", context.counters)
+    return context
 
 
 def over_sockets():

@@ -32,6 +32,10 @@ class Tap:
         must("reason of %s, not %s" % (self, " or ".join(reasons)), self.event.get("method") != "aliro" or self.event["reason"] in reasons)
         return self
 
+    def apdus(self, n):
+        """As the product counts them."""
+        same("APDUs reported", self.event.get("apdus", n), n)
+
     def __str__(self):
         return "%s after %s" % ({k: v for k, v in self.event.items() if k in ("verdict", "reason", "detail")}, ", ".join(self.names))
 
@@ -71,11 +75,13 @@ class Tap:
 
 
 class LockUnderTest:
-    """`present`: puts a device into the field until the tap is over, and returns the lock's event. `restart(revoked)`: the lock dies and
-    is started again, and that credential (its number, or None) is revoked then. `known`: what the site's honest devices remember."""
+    """`present`: puts a device into the field until the tap is over, and returns the lock's event. `restart(revoked)`: the lock dies
+    and is started again, and that credential (its number, or None) is revoked then. `kill`: it dies at once. `known`: what the site's
+    honest devices remember."""
 
-    def __init__(self, site, present, restart, certified=False):
-        self.site, self.present, self.restart, self.keys, self.known = site, present, restart, credentials(site), {}
+    def __init__(self, site, present, restart, kill, certified=False):
+        self.site, self.present, self.restart, self.kill = site, present, restart, kill
+        self.keys, self.known = credentials(site), {}
         self.groups = site.device_groups()
         self.certified = certified
 
@@ -105,6 +111,9 @@ def peer(profile, bugs):
     keys = [a.public(k) for k in credentials(site)]
     lock.refused = {keys[REVOKED]: 0x0003, keys[EXPIRED]: 0x0002}
 
+    def kill():
+        lock.torn |= "hangs-up-for-good" in bugs
+
     def restart(revoked=None):
         if "forgets-on-restart" in bugs:
             lock.cache.clear()
@@ -115,7 +124,7 @@ def peer(profile, bugs):
         event = lock.tap(device.apdu)
         device.power(False)
         return event
-    context = LockUnderTest(site, present, restart, certified)
+    context = LockUnderTest(site, present, restart, kill, certified)
     context.lock = lock
     return context
 
@@ -125,6 +134,7 @@ def peer(profile, bugs):
 def _(c):
     t = c.tap(fresh=True).opened()
     same("commands", t.names, ["SELECT", "AUTH0", "AUTH1", "EXCHANGE"])
+    t.apdus(4)
 
 
 def with_certificate(where, parts):
@@ -133,6 +143,7 @@ def with_certificate(where, parts):
         want = ["SELECT", "AUTH0", "LOAD CERT", "AUTH1", "EXCHANGE"] if where == a.LOAD_CERT else ["SELECT", "AUTH0", "AUTH1", "EXCHANGE"]
         same("commands", t.names, want)
         sent = [command for command, _ in t.device.log if command[1] == where]
+        t.apdus(len(t.device.log))
         must("%d APDUs carry it, not %s" % (len(sent), parts), len(sent) == 1 if parts == 1 else len(sent) > 1)
         must("chained by CLA 90: %s" % [s[0] for s in sent], all(s[0] == 0x90 for s in sent[:-1]) and sent[-1][0] == 0x80)
         if where == a.AUTH1:
@@ -153,6 +164,7 @@ def _(c):
     t = c.tap().opened()
     same("commands", t.names, ["SELECT", "AUTH0", "EXCHANGE"])
     same("FAST", t.all("AUTH0")[0][0x41], a.FAST)
+    t.apdus(3)
 
 
 @case("NFC_RDR_FAST_KPERSISTENT_CACHE_MAX", bugs="cache-of-8")

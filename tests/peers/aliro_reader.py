@@ -7,7 +7,6 @@ aliro_lock.py puts the steps together to a lock; the checklist (aliro_ud.py) cal
 import os
 
 import aliro_crypto as a
-import door_crypto as d
 
 CHAIN_LIMIT = 1 << 16      # bytes of one answer in parts
 

@@ -12,10 +12,12 @@ MAILBOX = 512
 
 
 class PhoneUnderTest:
-    """`send`: C-APDU -> R-APDU. `reset`: the field goes and comes again. `restart`: its program dies and is started again."""
+    """`send`: C-APDU -> R-APDU. `reset`: the field goes and comes again. `restart`: its program dies and is started again.
+    `crash(command, seconds)`: so too, so long after it was sent that command. `counters`: where a session ends."""
+    counters = 0xFFFF
 
-    def __init__(self, site, send, reset, restart):
-        self.site, self.send, self.reset, self.restart = site, send, reset, restart
+    def __init__(self, site, send, reset, restart, crash):
+        self.site, self.send, self.reset, self.restart, self.crash = site, send, reset, restart, crash
 
     def reader(self, group=0, sub=None, key=None, **more):
         identifier, own = self.site.groups[group]

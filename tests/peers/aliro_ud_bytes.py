@@ -8,7 +8,7 @@ import aliro_crypto as a
 import aliro_reader as ar
 import aliro_vectors
 from aliro_cases import Failed, must, refused, same, table
-from aliro_ud import MAILBOX, broken_chain, opened, over, told
+from aliro_ud import MAILBOX, broken_chain, opened, told
 from aliro_ud_more import answered, until_auth1
 
 CASES, case = table()
@@ -73,6 +73,34 @@ def _(c):
     must("in parts", len(parts) > 20)
     same("the end", sw, "9000")
     same("put together", ar.results(r.channel.open(b"".join(parts))), [bytes(range(200))])
+    r.status(0x0101)
+
+
+@case("UD_EVERY_COMMAND_IN_SMALL_PARTS", bugs="no-chaining")
+def _(c):
+    """Le in every part, and in the last part alone."""
+    for le in (True, False):
+        def sent(r, ins, data):
+            *first, last = r.parts(ins, data, 10)
+            for part in first:
+                same("a part", r.raw(part if le else part[:-1])[1], "9000")
+            return r.whole(ins, *r.raw(last))
+        r = c.certified(c.site.long)
+        r.select()
+        r.auth0_answer(sent(r, a.AUTH0, a.encode(r.auth0_items())))
+        sent(r, a.LOAD_CERT, c.site.long)
+        r.want_key = True
+        same("credential key", r.auth1_answer(sent(r, a.AUTH1, a.encode(r.auth1_items())))[0x5A], c.credential())
+        same("status", r.channel.open(sent(r, a.EXCHANGE, r.channel.seal(a.tlv(0x97, b"\1\1")))), bytes.fromhex("00020000"))
+
+
+@case("UD_EXCHANGE_NOTIFY_AND_URSK", bugs="strict-notify")
+def _(c):
+    r = opened(c)
+    descriptor = a.tlv(0xB5, a.encode([(0x04, b"\1\2\3"), (0x80, b"door"), (0x81, b"1.0")]))
+    same("notify", ar.results(r.exchange(a.tlv(0xAE, a.tlv(0x82, b"\0\0") + descriptor))), [])
+    same("notify and a read", told(r, ar.read(0, 1), also=a.tlv(0xAE, a.tlv(0x9F20, b"app") + a.tlv(0x9F44, b"back end")))[1:], [])
+    same("URSK, once", ar.results(r.exchange(b"\x98\0")), [])
     r.status(0x0101)
 
 
@@ -265,56 +293,3 @@ def _(c):
     same("bits 3, 4 and 5", r.bitmap[1] & 0x38, 0)
     must("no read", told(r, ar.read(0, 1)) is None)
     r.status(0x0101)
-
-
-# what lasts, and what is besides ----------------------------------------------------------------------------------------------------
-@case("UD_REMEMBERS_ACROSS_A_RESTART", bugs="forgets-on-restart")
-def _(c):
-    r = opened(c)
-    told(r, ar.write(300, b"\x0d\xd5"))
-    r.status(0x0101)
-    c.restart()
-    c.fast(c.reader(), r.kpersistent)
-    same("the mailbox", told(opened(c), ar.read(300, 2)), [b"\x0d\xd5"])
-
-
-@case("UD_SECOND_CREDENTIAL", bugs="one-group-only")
-def _(c):
-    """A group for which the device has another credential."""
-    identifier, key = c.site.other
-    for _ in range(2):
-        r = ar.Reader(c.send, key, identifier + c.site.sub)
-        until_auth1(c, r=r)
-        same("credential key", r.auth1()[0x5A], a.public(c.site.second))
-        r.status(0x0101)
-    r.select()
-    must("a hit", r.fast(r.auth0(a.FAST), [(a.public(c.site.second), r.kpersistent)]))
-    r.status(0x0101)
-
-
-@case("UD_VENDOR_EXTENSIONS_ON_BOTH_SIDES", "vendor", bugs="no-extension b2-not-in-info")
-def _(c):
-    r = c.reader()
-    r.select()
-    r.auth0(extension=b"\4\3\xAA\xBB\xCC")
-    same("B2", r.t.b2, a.tlv(0xB2, b"\4\3\7\7\7"))
-    same("credential key", r.auth1()[0x5A], c.credential())
-    must("the signalling bit that was asked for: %s" % r.bitmap.hex(), r.bitmap[1] & 0x40)
-    r.status(0x0101)
-    known = r.kpersistent
-    r.select()
-    must("a hit", r.fast(r.auth0(a.FAST, extension=b"\4\3\xAA\xBB\xCC"), [(c.credential(), known)]))
-    r.status(0x0101)
-
-
-@case("UD_READER_LEAVES", bugs="power-keeps-keys")
-def _(c):
-    for steps in range(4):
-        r = c.reader()
-        r.select()
-        steps > 0 and r.auth0()
-        steps > 1 and r.auth1()
-        steps > 2 and told(r, ar.fill(0, 1, 1), more_follow=True)
-        c.reset()
-        refused(r.command, a.EXCHANGE, r.channel.seal(a.tlv(0x97, b"\1\1")) if r.channel else bytes(20))
-        c.clean()

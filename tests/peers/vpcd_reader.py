@@ -31,14 +31,14 @@ class Card:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
         self._tell(ON)
-        self._write(bytes([ATR]))
+        self.write(bytes([ATR]))
         self.atr = self._read()
 
-    def _write(self, body):
+    def write(self, body):
         self.sock.sendall(struct.pack(">H", len(body)) + body)
 
     def _tell(self, what):
-        self._write(bytes([what]))
+        self.write(bytes([what]))
 
     def _exactly(self, n):
         got = b""
@@ -58,7 +58,7 @@ class Card:
         self._tell(ON)
 
     def send(self, c):
-        self._write(c)
+        self.write(c)
         return self._read()
 
     def __enter__(self):

@@ -1,5 +1,6 @@
 //! The whole story in one process: lock and phone with their chips, stores on disk, a tape, and everything that can go wrong.
 
+mod aliro;
 mod download;
 mod network;
 
@@ -75,6 +76,9 @@ pub enum DemoError {
     /// The server's administration.
     #[error("the demonstration's server: {0}")]
     Api(#[from] crate::api::ApiError),
+    /// Keys and certificates of Aliro.
+    #[error("{0}")]
+    Aliro(String),
     /// The temporary folder.
     #[error("temporary folder: {0}")]
     Io(#[from] std::io::Error),
@@ -319,8 +323,8 @@ const SCENES: [(&str, &str, TapVerdict, Scene); 9] = [
 /// # Errors
 /// [`DemoError`] when the stage cannot be set.
 pub fn run(observe: &mut dyn FnMut(&Scenario), keep: &mut dyn FnMut(&Path)) -> Result<Vec<Scenario>, DemoError> {
-    let mut scenarios = Vec::with_capacity(SCENES.len() + download::SCENES.len());
-    for (name, shows, expected, scene) in SCENES.into_iter().chain(download::SCENES) {
+    let mut scenarios = Vec::with_capacity(SCENES.len() + aliro::SCENES.len() + download::SCENES.len());
+    for (name, shows, expected, scene) in SCENES.into_iter().chain(aliro::SCENES).chain(download::SCENES) {
         let folder = tempfile::tempdir()?;
         let site = Site::generate(2, false)?;
         let phone = site.phones.first().copied().unwrap_or(PhoneId([0; 8]));
@@ -358,7 +362,7 @@ mod tests {
     #[test]
     fn every_scene_ends_as_it_should() {
         let scenarios = super::run(&mut |_| (), &mut |_| ()).unwrap();
-        assert_eq!(scenarios.len(), 17);
+        assert_eq!(scenarios.len(), 22);
         for scenario in scenarios {
             assert!(scenario.ok, "{scenario:?}");
         }

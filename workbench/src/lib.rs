@@ -15,12 +15,14 @@
 //! | [`recorded`] | a tape as taps |
 //! | [`verify`] | a recorded tap's cryptography, and today's lock over recorded answers |
 //! | [`replay`] | the card side of a recorded tape |
+//! | [`mod@aliro`] | provisioning of Aliro: keys, readers, credentials |
 //! | [`doctor`] | what stands in the way of a tap on this machine |
 //! | [`probe`] | what a card or phone is |
 //! | [`demo`] | the whole story in one process |
 //! | [`mod@bench`] | measurements |
 //! | [`radio`] | taps through a simulated field: time on air, and the fault table |
 
+pub mod aliro;
 pub mod api;
 pub mod bench;
 pub mod demo;

@@ -19,7 +19,7 @@ pub enum Method {
     /// AKA profile U.
     UsimHost(aka::profile_u::Host),
     /// Aliro.
-    Aliro(aliro::Reader),
+    Aliro(Box<aliro::Reader>),
     /// The request for a download.
     Request(identity::Lock),
 }

@@ -79,7 +79,9 @@ pub fn make(kind: Kind, parameters: &[u8]) -> Option<Box<dyn Applet>> {
         Kind::Aliro => Box::new(aliro::UserDevice::new(aliro_protocol::DeviceConfig::decode(parameters)?)),
         Kind::AliroLock => Box::new(lock_half::LockHalf::new(
             None,
-            lock_half::Method::Aliro(aliro_protocol::Reader::new(aliro_protocol::ReaderConfig::decode(parameters)?)),
+            lock_half::Method::Aliro(Box::new(aliro_protocol::Reader::new(aliro_protocol::ReaderConfig::decode(
+                parameters,
+            )?))),
         )),
         Kind::RequestLock => Box::new(lock_half::LockHalf::new(
             None,

@@ -11,6 +11,7 @@ mod remembered;
 
 pub use self::keys::KeyStore;
 pub(crate) use self::list::List;
+pub use self::remembered::{NamedKey, remembered_keys};
 
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::aka::quantities::Subscriber;

@@ -3,8 +3,11 @@
 //! Record `P` || place(2) holds order(8) || key(32) || name, or nothing where a key was forgotten. Places are dense: the first one that has no
 //! record ends them.
 
+use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::vault::VaultError;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::store::{Store, StoreError};
 
 /// Longest name.
 const NAME: usize = 72;
@@ -32,6 +35,29 @@ pub(super) type Write = (Vec<u8>, Zeroizing<Vec<u8>>);
 fn record(place: u16) -> Vec<u8> {
     let [high, low] = place.to_be_bytes();
     vec![b'P', high, low]
+}
+
+/// A name and a key.
+pub type NamedKey = (Vec<u8>, [u8; 32]);
+
+/// Names and keys that an application remembers, read from its chip's store: for programs that decipher what the chip took part in.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn remembered_keys(store: &mut dyn Store, aid: &Aid) -> Result<Vec<NamedKey>, StoreError> {
+    let mut failure = None;
+    let all = Remembered::load(|name| {
+        store.record(aid, name).map_err(|error| {
+            failure = Some(error);
+            VaultError::Store
+        })
+    });
+    match (all, failure) {
+        (_, Some(error)) => Err(error),
+        (all, None) => Ok(all
+            .map(|all| all.iter().map(|e| (e.name.clone(), e.key)).collect())
+            .unwrap_or_default()),
+    }
 }
 
 impl Remembered {

@@ -44,6 +44,9 @@ pub fn run(args: &BenchArgs, out: &mut Out, stop: &Stop) -> Outcome {
     if all || args.name == Some(BenchName::Find) {
         find(out)?;
     }
+    if all || args.name == Some(BenchName::Aliro) {
+        aliro(args, out)?;
+    }
     if all || args.name == Some(BenchName::Radio) {
         on_the_air(args, out)?;
     }
@@ -243,6 +246,43 @@ fn faults(out: &mut Out) -> Outcome {
     let summary = json!({"event": "summary", "name": "faults", "cells": cells.len(), "broken": broken, "ok": broken == 0});
     out.event(&summary, || format!("{} cells, {broken} of them against a rule", cells.len()))?;
     Ok(if broken == 0 { DONE } else { REFUSED })
+}
+
+fn aliro(args: &BenchArgs, out: &mut Out) -> Result<(), Failure> {
+    let folder = tempfile_here()?;
+    out.text("Aliro, CPU of each chip in a tap, beside the P-256 operations alone")?;
+    out.text("  phase     store     lock us   phone us   P-256 us  APDUs  of the lock's limit")?;
+    let mut failed = None;
+    bench::aliro::phases(folder.path(), args.count, &mut |cost| {
+        let told = out.event(&event("aliro", cost), || {
+            format!(
+                "  {:8}  {:8} {:8.1}   {:8.1}   {:8.1}  {:5}  {:.2}",
+                cost.phase,
+                cost.store,
+                cost.lock_us,
+                cost.phone_us,
+                cost.bare_us,
+                cost.apdus,
+                cost.lock_us / cost.limit_us
+            )
+        });
+        if let Err(error) = told {
+            failed.get_or_insert(error);
+        }
+    })?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    for remembered in [16, 256, 4096] {
+        let cost = bench::aliro::many(remembered)?;
+        out.event(&event("aliro-remembered", &cost), || {
+            format!(
+                "  {:5} remembered: fast, tried last {:.0} us; none fits, so standard {:.0} us",
+                cost.remembered, cost.last_us, cost.miss_us
+            )
+        })?;
+    }
+    Ok(())
 }
 
 fn link(args: &BenchArgs, out: &mut Out, stop: &Stop) -> Result<(), Failure> {

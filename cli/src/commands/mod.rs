@@ -1,5 +1,6 @@
 //! One command a file.
 
+pub mod aliro;
 pub mod apdu;
 pub mod bench;
 pub mod convert;
@@ -47,6 +48,7 @@ pub fn dispatch(arguments: &Arguments, out: &mut Out, stop: &Stop, interrupt: Op
         Command::Lock(a) => lock::run(a, out, stop),
         Command::Phone(a) => phone::run(a, out, stop),
         Command::Server(a) => server::run(a, out, stop),
+        Command::Aliro(a) => aliro::run(a, out),
         Command::Apdu(a) => apdu::run(a, out, stop),
         Command::Dep(a) => dep::run(a, out, stop),
         Command::Run(a) => run::run(a, out, stop),

@@ -4,6 +4,7 @@
 //! CONTROL FLOW are answered 9000 from then on. A reader of an unknown group gets the same AUTH0 answer as any other (in FAST a random cryptogram),
 //! and learns no more than that its AUTH1 fails.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::auth::{Named, Timestamps, cryptogram_text};
@@ -128,7 +129,7 @@ enum State {
     /// Before SELECT, and after the end of a transaction.
     Ended,
     Selected,
-    Open(Session),
+    Open(Box<Session>),
 }
 
 /// The user device.
@@ -282,7 +283,7 @@ impl Device {
             vendor: session.vendor.clone(),
         });
         // Kept also when that failed: the session's keys are wiped with it.
-        self.state = State::Open(session);
+        self.state = State::Open(Box::new(session));
         out.extend(answer?.encode());
         Ok(())
     }

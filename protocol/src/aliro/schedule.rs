@@ -154,6 +154,12 @@ impl Transcript {
         ))
     }
 
+    /// Salt and info of the standard phase's keys, for those who have Kdh: the first two keys are ExpeditedSKReader and ExpeditedSKDevice.
+    #[must_use]
+    pub fn agreement(&self) -> (Vec<u8>, Vec<u8>) {
+        (self.salt(STANDARD, &[]), self.info())
+    }
+
     /// What [`AliroVault::find_cryptogram`] tries: the salt without the credential at its end, and the info.
     #[must_use]
     pub fn recognition(&self) -> (Vec<u8>, Vec<u8>) {

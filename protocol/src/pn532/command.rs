@@ -533,7 +533,7 @@ fn optional(take: &mut Take<'_>) -> Result<Option<bool>, Pn532Error> {
 /// All that is left, in groups of `size` bytes, at least one.
 fn groups<'a>(take: &mut Take<'a>, size: usize) -> Result<&'a [u8], Pn532Error> {
     let rest = take.rest();
-    if rest.is_empty() || rest.len() % size != 0 {
+    if rest.is_empty() || !rest.len().is_multiple_of(size) {
         return Err(take.short());
     }
     Ok(rest)

@@ -1,11 +1,14 @@
 //! Our reader against our device, and each against a peer that misbehaves.
 
+use tapdoor_protocol::aliro::AliroVault;
 use tapdoor_protocol::aliro::auth::Timestamps;
 use tapdoor_protocol::aliro::certificate::{Certificate, CertificateFields};
+use tapdoor_protocol::aliro::channel::{Channel, ChannelError, Side};
 use tapdoor_protocol::aliro::device::{Credential, Group};
 use tapdoor_protocol::aliro::exchange::{MailboxRequest, Operation};
 use tapdoor_protocol::aliro::mailbox::Permissions;
 use tapdoor_protocol::aliro::reader::{Entry, Placement};
+use tapdoor_protocol::aliro::schedule::SessionKeys;
 use tapdoor_protocol::aliro::select::Lengths;
 use tapdoor_protocol::aliro::{DeviceConfig, KeyForm, PublicKey, Reader, ReaderConfig, ReaderIdentifier, ReaderStatus};
 use tapdoor_protocol::crypto::agree::public_uncompressed;
@@ -410,6 +413,26 @@ fn every_command_wrong_in_turn() {
             opened(&Lock::new(|_| ()).tap(&mut card).0, "standard");
         }
     }
+}
+
+#[test]
+fn a_channel_is_used_up_at_ffff() {
+    let mut vault = MemoryVault::new(&[READER]);
+    let (private, own) = vault.agreement_key().unwrap();
+    let kdh = vault.agree(private, &own, &[]).unwrap();
+    let [reader, device] = vault.hkdf(kdh, &[], &[]).unwrap();
+    let keys = SessionKeys {
+        reader,
+        device,
+        step_up: None,
+    };
+    let (mut lock, mut phone) = (Channel::new(Side::Reader, keys), Channel::new(Side::Device, keys));
+    for _ in 1..0xFFFF {
+        lock.seal(&mut vault, &[]).unwrap();
+        assert_eq!(phone.open(&mut vault, &[0; 16]), Err(ChannelError::Tag), "a wrong message counts");
+    }
+    assert_eq!(lock.seal(&mut vault, &[]), Err(ChannelError::UsedUp));
+    assert_eq!(phone.open(&mut vault, &[0; 16]), Err(ChannelError::UsedUp));
 }
 
 #[test]

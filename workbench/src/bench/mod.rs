@@ -1,5 +1,6 @@
 //! Measurements: `tapdoor bench`. Peers and limits are measured in the same run and compared as ratios.
 
+pub mod aliro;
 mod bare_pcsc;
 pub mod decode;
 pub mod download;
