@@ -257,8 +257,7 @@ fn the_suites_pass_against_our_phone_with_and_without_keys() {
     let mut lock = OwnLock::new(LockConfig::load(&lock_toml).unwrap()).unwrap();
     let mut desk = desk("sim:wrong-key", Some(&lock_toml));
     let report = Runner::new(&mut desk, Some(&mut lock), &mut silent, Options { keep_going: true }).run(&suites);
-    // Two taps by each method that the lock has.
-    assert!(report.counts()[2] >= 4, "{report:?}");
+    assert_eq!(report.counts()[2], 6, "{report:?}");
 }
 
 #[test]
