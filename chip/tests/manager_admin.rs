@@ -22,7 +22,7 @@ fn administrate(chip: &mut Chip, jobs: Vec<Job>, mut commands: usize) -> Option<
     let mut session = AdminSession::new(keys(), KVN, jobs).script_limit(1000);
     let mut response: Option<Vec<u8>> = None;
     loop {
-        match session.step(response.as_deref(), [0x77; 8]) {
+        match session.step(response.as_deref(), &[0x77; 16]) {
             AdminStep::Script(bytes) => {
                 let mut cut = false;
                 response = Some(script::run(&bytes, |command| {

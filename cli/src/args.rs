@@ -308,16 +308,18 @@ pub struct ShellArgs {
 }
 
 impl Command {
-    /// Puts a reader in the place of the one that was given.
-    pub fn set_reader(&mut self, reader: &ReaderSpec) {
+    /// Puts a reader in the place of the one that was given; says whether this command has one.
+    pub fn set_reader(&mut self, reader: &ReaderSpec) -> bool {
         match self {
             Self::Lock(args) => args.reader.reader = reader.clone(),
             Self::Apdu(args) => args.reader.reader = reader.clone(),
+            Self::Probe(args) => args.reader.reader = reader.clone(),
             Self::Run(args) => args.reader = Some(reader.clone()),
-            Self::Bench(args) => args.reader = Some(reader.clone()),
             Self::Replay(args) => args.reader = Some(reader.clone()),
-            _ => {}
+            // `bench` measures a reader only when it is told to.
+            _ => return false,
         }
+        true
     }
 }
 

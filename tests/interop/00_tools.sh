@@ -28,6 +28,9 @@ program strace strace strace --version
 program scriptor pcsc-tools
 program pcsc_scan pcsc-tools
 program opensc-tool opensc opensc-tool --info
+program nfc-list libnfc-bin
+program nfc-anticol libnfc-examples
+program node nodejs node --version
 program tshark tshark tshark --version
 
 drivers=(/usr/lib/pcsc/drivers/serial/libifdvpcd.so* /usr/lib*/*/pcsc/drivers/serial/libifdvpcd.so* /usr/local/lib/pcsc/drivers/serial/libifdvpcd.so*)

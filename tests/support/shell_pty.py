@@ -94,7 +94,7 @@ def main():
     shell.wait(r"sim: challenge-response> ")
     # A value, and its name completed.
     shell.type("let nonce = a1a2a3a4\r")
-    shell.wait(r"> $")
+    shell.wait(r"> \r?$")
     shell.type("expect equal {non\t a1a2a3a4\r")
     shell.wait(r"sim: challenge-response> ")
     # What fails is told, and the shell goes on. A line that begins with a space is not kept.
@@ -105,7 +105,7 @@ def main():
     shell.wait(r"sim: \(no card\)> ")
     shell.type("reader tape:/nowhere\r")
     shell.wait(r"/nowhere")
-    shell.wait(r"> $")
+    shell.wait(r"> \r?$")
     shell.type("\x04")
     status = shell.ends()
     if status != 0:

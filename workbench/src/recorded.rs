@@ -187,18 +187,15 @@ fn text(event: &Event, name: &str) -> Option<String> {
 
 fn take(tap: &mut RecordedTap, event: Event) {
     match (&event.layer, event.dir) {
-        (Layer::Apdu, Some(Direction::Out)) => {
-            if tap.exchanges.len() < MAX_EXCHANGES {
-                tap.exchanges.push(RecordedExchange {
-                    command: event.data.unwrap_or_default(),
-                    command_mask: event.mask,
-                    answer: None,
-                    answer_mask: Vec::new(),
-                    out: event.t,
-                    back: event.t,
-                });
-            }
-        }
+        (Layer::Apdu, Some(Direction::Out)) if tap.exchanges.len() >= MAX_EXCHANGES => {}
+        (Layer::Apdu, Some(Direction::Out)) => tap.exchanges.push(RecordedExchange {
+            command: event.data.unwrap_or_default(),
+            command_mask: event.mask,
+            answer: None,
+            answer_mask: Vec::new(),
+            out: event.t,
+            back: event.t,
+        }),
         (Layer::Apdu, Some(Direction::In)) => {
             if let Some(last) = tap.exchanges.last_mut().filter(|e| e.answer.is_none()) {
                 last.answer = event.data.map(Ok);

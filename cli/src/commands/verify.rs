@@ -25,13 +25,14 @@ pub fn run(args: &VerifyArgs, out: &mut Out) -> Outcome {
     let file = File::open(&args.file).map_err(|e| input(&e))?;
     let mut taps = Taps::new(BufReader::with_capacity(1 << 16, file)).map_err(|e| input(&e))?;
     let mut verifier = Verifier::new(config)?;
-    let (mut shown, mut good, mut failed) = (0u64, 0u64, None);
+    let (mut shown, mut good, mut unjudged, mut failed) = (0u64, 0u64, 0u64, None);
     let verified = verifier.tape(&mut taps, &mut |tap| {
         if args.tap.is_some_and(|n| tap.number != Some(n)) {
             return;
         }
         shown += 1;
         good += u64::from(tap.is_good());
+        unjudged += u64::from(!tap.judged);
         let quiet = out.is_quiet() && tap.is_good() && !out.is_json();
         let told = if quiet {
             Ok(())
@@ -58,10 +59,15 @@ pub fn run(args: &VerifyArgs, out: &mut Out) -> Outcome {
             format!("{name}: {what} on this tape; `tapdoor show` tells what is on it"),
         ));
     }
-    let summary = json!({"event": "summary", "taps": shown, "same": good, "different": shown - good, "ok": good == shown});
+    let summary =
+        json!({"event": "summary", "taps": shown, "same": good, "different": shown - good, "unjudged": unjudged, "ok": good == shown});
     out.event(&summary, || {
         let style = if good == shown { GOOD } else { BAD };
-        paint(style, format!("{shown} taps: {good} as recorded, {} not", shown - good))
+        let mut text = format!("{shown} taps: {} as recorded, {} not", good - unjudged.min(good), shown - good);
+        if unjudged > 0 {
+            text.push_str(&format!(", {unjudged} not judged"));
+        }
+        paint(style, text)
     })?;
     Ok(if good == shown { DONE } else { REFUSED })
 }
@@ -84,7 +90,8 @@ fn value(tap: &Verified, show_secrets: bool) -> Value {
         "event": "verify",
         "tap": tap.number,
         "then": tap.then.as_ref().map(|v| json!({"verdict": v.verdict, "reason": v.reason, "method": v.method})),
-        "now": {"verdict": tap.now.name(), "reason": tap.reason.map(|r| r.name()), "method": tap.method.map(|m| m.name()), "phone": phone(tap, show_secrets), "detail": tap.detail},
+        "judged": tap.judged,
+        "now": {"verdict": tap.judged.then(|| tap.now.name()), "reason": tap.reason.map(|r| r.name()), "method": tap.method.map(|m| m.name()), "phone": phone(tap, show_secrets), "detail": tap.detail},
         "same_decision": tap.same_decision(),
         "difference": tap.difference.as_ref().map(|d| json!({"exchange": d.exchange, "what": d.what, "then": d.then, "now": d.now})),
         "checks": tap.checks.iter().map(check_value).collect::<Vec<_>>(),
@@ -103,6 +110,7 @@ fn text(tap: &Verified, show_secrets: bool) -> String {
     let decision = match (tap.same_decision(), &tap.then) {
         (Some(true), _) => format!("{} {now}, then and now", paint(GOOD, "same decision:")),
         (Some(false), Some(then)) => format!("{} then {then}, now {now}", paint(BAD, "other decision:")),
+        _ if !tap.judged => paint(WARN, "not judged"),
         _ => format!("{} {now}; the tape does not say what was decided then", paint(WARN, "today:")),
     };
     let mut out = format!("{number}: {decision}");

@@ -322,7 +322,8 @@ impl Shell<'_> {
         let own_desk = words.first().is_some_and(|name| name == "run") && !has("--reader");
         let configured = takes("config") && matches!(command.get_name(), "lock" | "run" | "verify" | "replay") && !has("--config");
         // The reader's place is held for the parser, and filled in behind it.
-        let spec = self.reader.clone().filter(|_| takes("reader") && !has("--reader") && !own_desk);
+        let takes_reader = takes("reader") && !matches!(command.get_name(), "bench" | "shell");
+        let spec = self.reader.clone().filter(|_| takes_reader && !has("--reader") && !own_desk);
         if let (true, Some(config)) = (configured, &self.config) {
             words.extend(["--config".to_owned(), config.display().to_string()]);
         }
@@ -333,8 +334,10 @@ impl Shell<'_> {
             Ok(arguments) => arguments,
             Err(error) => return told(&error),
         };
-        if let Some(reader) = &spec {
-            arguments.command.set_reader(reader);
+        if let Some(reader) = &spec
+            && !arguments.command.set_reader(reader)
+        {
+            return Err(Failure::new(USAGE, "name the reader: --reader READER"));
         }
         if let (Command::Run(args), true) = (&arguments.command, own_desk) {
             let Some(desk) = &mut self.desk else {

@@ -26,6 +26,9 @@ const ISSUER: [u8; 32] = [0x22; 32];
 const CREDENTIAL: [u8; 32] = [0x33; 32];
 const CLOCK: u32 = 1_800_000_000;
 
+/// Bends the answer to a command.
+type Bender<'a> = dyn FnMut(&[u8], Vec<u8>) -> Vec<u8> + 'a;
+
 pub fn public(private: &[u8; 32]) -> PublicKey {
     PublicKey(public_uncompressed(&SecretScalar(*private)).unwrap())
 }
@@ -90,7 +93,7 @@ impl Lock {
     }
 
     /// One tap, through `bend`, which sees and may change every answer. Gives the verdict and the commands.
-    pub fn tap_bent(&mut self, card: &mut Card, bend: &mut dyn FnMut(&[u8], Vec<u8>) -> Vec<u8>) -> (Outcome, Vec<Vec<u8>>) {
+    pub fn tap_bent(&mut self, card: &mut Card, bend: &mut Bender<'_>) -> (Outcome, Vec<Vec<u8>>) {
         let mut commands = vec![SELECT.to_vec()];
         let select = card.transmit(SELECT);
         let answer = bend(SELECT, select);
@@ -354,7 +357,8 @@ fn a_mailbox_that_is_not_offered_is_left_alone() {
 /// Each answer in turn is cut off, bent, answered by an error or not at all: never open (the status aside), and the next tap is clean.
 #[test]
 fn every_answer_wrong_in_turn() {
-    let bends: [(&str, fn(Vec<u8>) -> Vec<u8>); 8] = [
+    type Bend = (&'static str, fn(Vec<u8>) -> Vec<u8>);
+    let bends: [Bend; 8] = [
         ("nothing", |_| Vec::new()),
         ("one byte", |a| a[..1].to_vec()),
         ("an error", |_| vec![0x69, 0x82]),

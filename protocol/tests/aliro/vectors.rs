@@ -319,7 +319,8 @@ fn the_reader_says_what_was_recorded() {
             sent.extend(outcome.control_flow.clone());
             let mut expected: Vec<Vec<u8>> = recorded[1..].iter().map(|(command, _)| command.clone()).collect();
             if step_up {
-                (sent.pop(), expected.pop());
+                sent.pop();
+                expected.pop();
             }
             for (ours, theirs) in sent.iter().zip(&expected) {
                 assert_eq!(hex::encode(ours), hex::encode(theirs), "{name}");

@@ -1,5 +1,4 @@
 //! The reader's oddities, each as users have reported it.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::time::Duration;
 

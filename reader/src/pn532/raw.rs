@@ -131,7 +131,7 @@ impl<P: Port> RawField<P> {
         let modes = Modes {
             tx: mode(tx.crc, tx.rate),
             rx: mode(expect.crc, expect.rate),
-            framing: (expect.first_bit & 7) << 4 | tx.last_bits % 8,
+            framing: ((expect.first_bit & 7) << 4) | (tx.last_bits % 8),
         };
         if self.state.modes != Some(modes) {
             let mut writes = [

@@ -187,8 +187,10 @@ impl<R: Radio> RadioLink<R> {
         found: &Found,
         reader: bool,
         give_back: impl FnOnce(Recorded<R>) + Send + 'static,
-    ) -> Result<Self, Recorded<R>> {
-        let Some(parameters) = found.iso_dep() else { return Err(radio) };
+    ) -> Result<Self, Box<Recorded<R>>> {
+        let Some(parameters) = found.iso_dep() else {
+            return Err(Box::new(radio));
+        };
         let patience = Ticks::from_duration(ANSWER_TIMEOUT);
         let limits = if reader { Limits::SHORT } else { Limits::EXTENDED };
         let (uid, ats) = match found {
@@ -405,7 +407,7 @@ impl<D: Device> CardSource for RadioSource<D> {
                                 hold: Hold::Exclusive,
                             });
                         }
-                        Err(radio) => self.slot.put(radio),
+                        Err(radio) => self.slot.put(*radio),
                     }
                     fresh = true;
                     Some(describe_found(&found))

@@ -111,7 +111,7 @@ impl Card for Shown {
 
     fn process(&mut self, command: &[u8], response: &mut Vec<u8>) {
         self.chip.process(command, response);
-        let proofs = self.chip.drain_events().into_iter();
+        let proofs = self.chip.drain_events();
         let proofs = proofs
             .filter(|event| matches!(event.event, Event::Authenticated { .. } | Event::AliroReader { .. }))
             .count();

@@ -43,7 +43,7 @@ pub fn answers(command: &[u8], then: &[u8], now: &[u8]) -> Vec<String> {
 
 /// Whether what a command brings is new each time.
 fn is_fresh(ins: u8) -> bool {
-    matches!(ins, ins::AUTHENTICATE | ins::GET_IDENTITY | 0x84 | 0x86 | 0x82 | 0x50)
+    matches!(ins, ins::AUTHENTICATE | ins::GET_IDENTITY | 0x80..=0x82 | 0x84 | 0x86 | 0x50 | 0xC9)
 }
 
 /// The objects, if the bytes are whole BER-TLV.

@@ -12,6 +12,7 @@ use std::io::BufRead;
 
 use tapdoor_captures::ReadError;
 use tapdoor_chip::ChipError;
+use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::door::Reason;
 use tapdoor_protocol::ids::PhoneId;
 use tapdoor_protocol::vault;
@@ -29,7 +30,9 @@ pub struct Verified {
     pub number: Option<u64>,
     /// What was decided then; `None` if the tape does not say.
     pub then: Option<RecordedVerdict>,
-    /// What is decided today.
+    /// Whether today's lock could be run over the tap: not over Aliro's.
+    pub judged: bool,
+    /// What is decided today, if it was.
     pub now: TapVerdict,
     /// Why not, if not.
     pub reason: Option<Reason>,
@@ -48,10 +51,10 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// Whether today's decision is that of then; `None` if the tape does not say what that was.
+    /// Whether today's decision is that of then; `None` if the tape does not say what that was, or there is none today.
     #[must_use]
     pub fn same_decision(&self) -> Option<bool> {
-        let then = self.then.as_ref()?;
+        let then = self.then.as_ref().filter(|_| self.judged)?;
         let reason = self.reason.map(Reason::name);
         Some(then.verdict == self.now.name() && then.reason.as_deref() == reason)
     }
@@ -101,6 +104,21 @@ impl Verifier {
     pub fn tap(&mut self, mut tap: RecordedTap, created: Option<u32>) -> Verified {
         let mut unproven = self.keys.unmask(&mut tap);
         let checked = self.keys.check(&tap);
+        if is_aliro(&tap) {
+            return Verified {
+                number: tap.number,
+                then: tap.verdict,
+                judged: false,
+                now: TapVerdict::Error,
+                reason: None,
+                method: Some(vault::Method::Aliro),
+                phone: None,
+                detail: "an Aliro tap cannot be recomputed from a tape".into(),
+                checks: checked.checks,
+                difference: None,
+                unproven: vec![ALIRO.into()],
+            };
+        }
         let clock = tap.clock.or(checked.clock).or_else(|| {
             if tap.exchanges.iter().any(|e| e.command.get(1) == Some(&0x88)) {
                 unproven.push("the tape does not hold the lock's clock; the time of the recording is taken for it".into());
@@ -123,6 +141,7 @@ impl Verifier {
         Verified {
             number: tap.number,
             then: tap.verdict,
+            judged: true,
             now: verdict,
             reason,
             method,
@@ -151,6 +170,22 @@ impl Verifier {
         }
         Ok(count)
     }
+}
+
+/// Why not.
+const ALIRO: &str = "Aliro: both sides' ephemeral private keys are forgotten with the tap and are on no tape, so neither session keys nor decision can be recomputed";
+
+/// Whether the tap came to Aliro's AUTH0.
+fn is_aliro(tap: &RecordedTap) -> bool {
+    let mut selected = false;
+    tap.exchanges.iter().any(|exchange| {
+        let command = exchange.command.as_slice();
+        if let [0x00, 0xA4, 0x04, _, _, aid @ ..] = command {
+            let answered = matches!(&exchange.answer, Some(Ok(answer)) if answer.ends_with(&[0x90, 0x00]));
+            selected = answered && (aid.starts_with(Aid::ALIRO_EXPEDITED.as_bytes()) || aid.starts_with(Aid::ALIRO_STEP_UP.as_bytes()));
+        }
+        selected && matches!(command, [0x80, 0x80, ..])
+    })
 }
 
 /// RFC 3339 as seconds since 1970-01-01 UTC.
