@@ -27,8 +27,8 @@ pub struct ApduRules {
     pub part: usize,
     /// Longest command and response APDU where extended lengths are taken, status word included; none where they are refused (6700).
     pub extended: Option<(usize, usize)>,
-    /// Whether a SELECT in the middle of a chain is served and ends the chain; otherwise it is refused (6883).
-    pub select_ends_chain: bool,
+    /// Whether SELECT and CONTROL FLOW in the middle of a chain are served and end the chain; otherwise they are refused (6883).
+    pub breaks_chain: bool,
 }
 
 impl Default for ApduRules {
@@ -37,7 +37,7 @@ impl Default for ApduRules {
         Self {
             part: 255,
             extended: Some((usize::MAX, usize::MAX)),
-            select_ends_chain: false,
+            breaks_chain: false,
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use tapdoor_protocol::apdu::chain::{Assembler, Step};
 use tapdoor_protocol::apdu::{ApduError, Command};
+use tapdoor_protocol::door::ins::CONTROL_FLOW;
 use tapdoor_protocol::status::StatusWord;
 
 use crate::applet::ApduRules;
@@ -88,7 +89,8 @@ impl Exchange {
         if command.ins == 0xC0 && (command.cla == 0x00 || (command.cla == 0x80 && pending)) && self.assembler.is_idle() {
             return self.get_response(command, response, rules);
         }
-        if rules.apdus.select_ends_chain && (command.cla, command.ins, command.p1) == (0x00, 0xA4, 0x04) {
+        let breaks = matches!((command.cla, command.ins, command.p1), (0x00, 0xA4, 0x04) | (0x80, CONTROL_FLOW, _));
+        if rules.apdus.breaks_chain && breaks {
             self.assembler.reset();
         }
         self.answer.clear();

@@ -379,11 +379,14 @@ impl<P: CardLink, L: CardLink> Session<'_, P, L> {
             method,
             reason: Some(reason),
             detail: error.to_string(),
-            // The guard refused although the phone answers: it may be told.
-            control_flow: (verdict == TapVerdict::Refused).then(|| match method {
-                Some(Method::Aliro) => aliro::ControlFlow::FAILURE.command(),
-                _ => ControlFlow::plain(reason),
-            }),
+            control_flow: match (verdict, method, error.kind) {
+                // The guard refused although the phone answers: it may be told. An Aliro device that answers without end is told, too.
+                (TapVerdict::Refused, Some(Method::Aliro), _) | (_, Some(Method::Aliro), LinkErrorKind::Malformed) => {
+                    Some(aliro::ControlFlow::FAILURE.command())
+                }
+                (TapVerdict::Refused, ..) => Some(ControlFlow::plain(reason)),
+                _ => None,
+            },
             reset: error.kind == LinkErrorKind::CardReset,
         }
     }

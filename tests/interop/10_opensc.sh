@@ -13,7 +13,7 @@ sed -i '/^\[chip\]/,/^$/d' "$SITE/phone.toml"
 
 # --- what docs/protocol.md sections 2, 3 and 8 and the card manager's standard say, as expressions over hexadecimal digits ---
 
-CR=f0544150444f4f5201 AKA=f0544150444f4f5202 IDENTITY=f0544150444f4f520f
+CR=f0544150444f4f5201 AKA=f0544150444f4f5202 IDENTITY=f0544150444f4f520f ALIRO=a000000909acce5501
 USIM=a0000000871002ffffffff8907090000 MANAGER=a000000151000000
 RECOGNITION=732206072a864886fc6b01600c060a2a864886fc6b02020301630906072a864886fc6b03
 fci() { echo "6f348409${1}a5278001018110.{32}8210.{32}"; }
@@ -137,7 +137,7 @@ check 'opensc-tool -s: SELECT the card manager' answers opensc 00A40400 "${MANAG
     "00A4040008${MANAGER}00" "${MANAGER_FCI}9000" 00A4040005A00000015100 "${MANAGER_FCI}9000"
 check 'opensc-tool -s: GET DATA' answers opensc 00A40400 "${MANAGER_FCI}9000" 80CA006600 "6624${RECOGNITION}9000" \
     80CA004200 42009000 80CA004500 '4508.{16}9000' 80CA9F7F00 6a88 80CA00E000 6a88 80CA7E7E00 6a88 \
-    80CA2F0000 "610b4f09${CR}610b4f09${AKA}610b4f09${IDENTITY}61124f10${USIM}9000"
+    80CA2F0000 "610b4f09${CR}610b4f09${AKA}610b4f09${IDENTITY}610b4f09${ALIRO}61124f10${USIM}9000"
 # A default-selected USIM gets what comes before a SELECT, so the manager is selected first.
 same_number() {
     local first second
@@ -150,9 +150,9 @@ check 'opensc-tool -s: the chip keeps its number' same_number
 application() { echo "e3124f09${1}9f70010fc501.."; }
 check 'opensc-tool -s: GET STATUS' answers opensc 00A40400 "${MANAGER_FCI}9000" \
     80F28002024F0000 "e3114f08${MANAGER}9f700101c501809000" \
-    80F24002024F0000 "$(application $CR)$(application $AKA)$(application $IDENTITY)e3194f10${USIM}9f7001..c501..9000" \
+    80F24002024F0000 "$(application $CR)$(application $AKA)$(application $IDENTITY)$(application $ALIRO)e3194f10${USIM}9f7001..c501..9000" \
     "80F240020B4F09${AKA}00" "$(application $AKA)9000" 80F22002024F0000 6a88 80F24001024F0000 6985 80F24004024F0000 6a86 \
-    80F24002025C0000 "$(application $CR)$(application $AKA)$(application $IDENTITY)e3194f10${USIM}9f7001..c501..9000"
+    80F24002025C0000 "$(application $CR)$(application $AKA)$(application $IDENTITY)$(application $ALIRO)e3194f10${USIM}9f7001..c501..9000"
 
 # --- scriptor: any bytes ----------------------------------------------------------------------------------------------
 

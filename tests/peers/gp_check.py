@@ -21,7 +21,7 @@ OTHER_SIGNER = "22" * 32
 
 class Checks:
     def __init__(self, transmit, a):
-        self.host, self.a, self.failed = gp.Host(transmit, a.keys), a, 0
+        self.host, self.a, self.failed = gp.Host(transmit, a.keys, a.s16), a, 0
         with open(a.applet, "rb") as f:
             self.code = f.read()
         self.elf, self.version = gp.declared(self.code)
@@ -51,7 +51,7 @@ class Checks:
     def levels(self):
         h = self.host
         for level in gp_scp03.LEVELS:
-            h.open(level, s16=self.a.s16)
+            h.open(level)
             answers = [h.send(0xCA, 0x00, 0x66), h.send(0xF2, gp.ISD, 0x02, b"\x4f\0"), h.send(0xCA, 0x00, 0xE0)]
             self.note("level %02X: three commands, answers as protected as agreed" % level,
                       [sw for _, sw in answers] == [GOOD] * 3 and all(data for data, _ in answers),
@@ -69,7 +69,7 @@ class Checks:
                 self.is_sw("level %02X: and the chain goes on after it" % level, h.get_data(0x66)[1])
         counters = []
         for _ in range(2):
-            h.open(0x33, s16=self.a.s16)
+            h.open(0x33)
             counters.append(int.from_bytes(h.channel.sequence, "big"))
         self.note("the sequence counter counts", counters[1] == counters[0] + 1, counters=counters)
 

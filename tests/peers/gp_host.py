@@ -88,8 +88,8 @@ def as_version(code, version):
 # --- the host ----------------------------------------------------------------------------------------------------------------
 
 class Host:
-    def __init__(self, transmit, keys):
-        self.transmit, self.keys, self.channel = transmit, keys, None
+    def __init__(self, transmit, keys, s16=False):
+        self.transmit, self.keys, self.channel, self.s16 = transmit, keys, None, s16
 
     def raw(self, c):
         r = self.transmit(c)
@@ -99,10 +99,10 @@ class Host:
         self.channel = None
         return self.raw(d.capdu(0x00, 0xA4, 0x04, 0x00, aid))
 
-    def initialize(self, s16=False, keys=None, kvn=None, check=True):
+    def initialize(self, s16=None, keys=None, kvn=None, check=True):
         """SELECT and INITIALIZE UPDATE; the card has proved itself afterwards."""
         self.select()
-        channel = gp_scp03.Channel(keys or self.keys, MANAGER, s16)
+        channel = gp_scp03.Channel(keys or self.keys, MANAGER, self.s16 if s16 is None else s16)
         data, sw = self.raw(channel.initialize_update(kvn))
         if sw != GOOD:
             raise Refused("INITIALIZE UPDATE", sw)
@@ -110,8 +110,8 @@ class Host:
             channel.take(data)
         return channel, data
 
-    def open(self, level=0x33, s16=False, keys=None):
-        channel, _ = self.initialize(s16, keys)
+    def open(self, level=0x33, keys=None):
+        channel, _ = self.initialize(keys=keys)
         _, sw = self.raw(channel.external_authenticate(level))
         if sw != GOOD:
             raise Refused("EXTERNAL AUTHENTICATE", sw)

@@ -48,7 +48,7 @@ impl Applet for UserDevice {
                 .config()
                 .lengths
                 .map(|l| (usize::from(l.command), usize::from(l.response))),
-            select_ends_chain: true,
+            breaks_chain: true,
         }
     }
 }

@@ -99,7 +99,8 @@ pub struct ReaderPlan {
 /// [`AliroError`]; the file is as it was then.
 pub fn add_reader(lock: &Path, plan: ReaderPlan) -> Result<ReaderConfig, AliroError> {
     let text = read(lock)?;
-    if LockConfig::parse(lock, &text)?.aliro.is_some() {
+    // A lock.toml whose methods name Aliro already is wrong until this is done; what else is wrong with it shows below.
+    if LockConfig::parse(lock, &text).is_ok_and(|config| config.aliro.is_some()) {
         return Err(state(lock, "there is a section [aliro] already; take it out first, or edit it"));
     }
     let (group, sub) = (plan.group.map_or_else(random16, Ok)?, plan.sub.map_or_else(random16, Ok)?);
@@ -171,21 +172,19 @@ pub fn add_credential(lock: Option<&Path>, phone: Option<&Path>, plan: Credentia
     let mut new_phone = None;
     if let Some(path) = phone {
         let text = read(path)?;
-        let config = PhoneConfig::parse(path, &text)?;
-        name.get_or_insert_with(|| config.id.to_string());
-        let numbers = config
-            .personalisation
-            .applications
-            .iter()
-            .find(|a| a.kind == tapdoor_chip::Kind::Aliro);
-        let number = numbers
-            .and_then(|a| tapdoor_protocol::aliro::DeviceConfig::decode(&a.parameters))
-            .map_or(1, |device| device.credentials.len() + 1);
         let mut section = format!(
             "\n[[aliro.credentials]]\nkey = \"{}\"\nmailbox = {}\n",
             hex::encode(key.private()?),
             plan.mailbox.unwrap_or(512)
         );
+        let (id, number) = match PhoneConfig::parse(path, &text) {
+            Ok(config) => (config.id, next_credential(&config)),
+            // A phone.toml whose applications name Aliro already is wrong until this is done.
+            Err(error) => PhoneConfig::parse(path, &format!("{text}{section}"))
+                .map(|config| (config.id, 1))
+                .map_err(|_| error)?,
+        };
+        name.get_or_insert_with(|| id.to_string());
         if let Some(reader) = &reader {
             let _ = write!(
                 section,
@@ -216,6 +215,16 @@ pub fn add_credential(lock: Option<&Path>, phone: Option<&Path>, plan: Credentia
         replace(path, &text)?;
     }
     Ok(key.public)
+}
+
+/// Which number a new credential of a phone has, from 1.
+fn next_credential(config: &PhoneConfig) -> usize {
+    let applications = &config.personalisation.applications;
+    applications
+        .iter()
+        .find(|application| application.kind == tapdoor_chip::Kind::Aliro)
+        .and_then(|application| tapdoor_protocol::aliro::DeviceConfig::decode(&application.parameters))
+        .map_or(1, |device| device.credentials.len() + 1)
 }
 
 /// `applications` in phone.toml names "aliro", if it names anything.
