@@ -89,7 +89,7 @@ class Checks:
         wrong = gp_scp03.KeySet(k.kvn, k.enc, bytes(16), k.dek)
         self.is_refused("wrong Key-MAC: the host sees it", "card cryptogram", h.open, keys=wrong)
         channel, _ = h.initialize()
-        channel.host_cryptogram = bytes(8)
+        channel.host_cryptogram = bytes(len(channel.host_cryptogram))
         self.is_sw("wrong host cryptogram", h.raw(channel.external_authenticate(0x33))[1], "6300")
         channel, _ = h.initialize()
         c = channel.external_authenticate(0x33)
