@@ -2,9 +2,9 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`api`] | the functions that pcscd calls; the only file with unsafe code |
-//! | [`reader`] | a reader behind a socket: requests, waiting, time limits |
-//! | [`wire`] | what is said on the socket; the same file as in tapdoor-link |
+//! | `api` | the functions that pcscd calls; the only file with unsafe code |
+//! | `reader` | a reader behind a socket: requests, waiting, time limits |
+//! | `wire` | what is said on the socket; the same file as in tapdoor-link |
 //!
 //! pcscd finds it by a file in its configuration folder:
 //!

@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`format`] | [`Format`]: the names, and which file is which |
+//! | [`mod@format`] | [`Format`]: the names, and which file is which |
 //! | [`lines`] | text, line by line; what every text format shares |
 //! | [`logs`] | logs of exchanges: apdu4j, pcscd, OpenSC, arrows, scriptor, `.dump` |
 //! | [`chips`] | logs of reader chips: libnfc, nfcpy, Android; CCID and PN532 layers unwrapped |

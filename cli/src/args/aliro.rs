@@ -94,7 +94,7 @@ pub enum Place {
     after_help = "Examples:\n  tapdoor aliro reader --lock site/lock.toml\n  tapdoor aliro reader --lock site/lock.toml --group 00112233445566778899aabbccddeeff --key reader.pem\n  tapdoor aliro reader --lock site/lock.toml --issuer issuer.pem --certificate-in auth1"
 )]
 pub struct AliroReaderArgs {
-    /// The lock.toml that gets the section [aliro]
+    /// The lock.toml that gets the section `[aliro]`
     #[arg(long, value_name = "FILE")]
     pub lock: PathBuf,
     /// Reader group identifier, 32 hexadecimal digits (a new one)

@@ -12,7 +12,7 @@
 //! | [`x963_sha256`] | key derivation from a shared secret | ANSI X9.63, SEC 1 3.6.1 |
 //! | [`hkdf_sha256`] | key derivation from a shared secret | RFC 5869 |
 //! | [`agree`] | key agreement | NIST SP 800-56A |
-//! | [`sha1`] | the hash of key identifiers, and of nothing else | FIPS 180-4 |
+//! | [`mod@sha1`] | the hash of key identifiers, and of nothing else | FIPS 180-4 |
 //! | [`ecies`] | public-key encryption | TS 33.501 Annex C, profile B |
 //! | [`sign`] | signatures | FIPS 186-5, RFC 6979 |
 

@@ -5,7 +5,7 @@
 //!
 //! | module | what | standard |
 //! |---|---|---|
-//! | [`frame`] | [`Frame`](frame::Frame), [`RxFrame`](frame::RxFrame), what can be wrong with one | ISO/IEC 14443-3 6.1, 7.1 |
+//! | [`frame`] | [`Frame`], [`RxFrame`], what can be wrong with one | ISO/IEC 14443-3 6.1, 7.1 |
 //! | [`crc`] | CRC_A, CRC_B, CRC_F | ISO/IEC 14443-3 Annex B, ISO/IEC 18092 |
 //! | [`time`] | periods of the carrier, air time, guard times | ISO/IEC 14443-2, -3, -4 |
 //! | [`felica`] | polling of type F, both sides | ISO/IEC 18092, JIS X 6319-4 |

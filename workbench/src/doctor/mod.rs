@@ -1,7 +1,7 @@
 //! What stands in the way of a tap on this machine, each with its cure.
 //!
 //! A check is a function of its own in a file of its own: it looks at a [`System`] and gives one [`Finding`]. What several checks need is looked
-//! at once, in [`Facts`]. To add a check, write the file and put it into [`CHECKS`]: the table's order is that of the report, from the plug
+//! at once, in `Facts`. To add a check, write the file and put it into `CHECKS`: the table's order is that of the report, from the plug
 //! to the card.
 //!
 //! | module | check | asks |

@@ -1,7 +1,7 @@
 //! What a card or phone is: technology, UID, ATS or ATR, Android, which known applications answer, and how long it takes.
 //!
 //! A check is a function of its own in a file of its own: it asks the card through a [`Probe`] and tells what it learned, as [`Finding`]s, at once.
-//! To add one, write the file and put it into [`CHECKS`]. Nothing that a probe sends changes a card: pseudo-APDUs of PC/SC part 3, which the reader
+//! To add one, write the file and put it into `CHECKS`. Nothing that a probe sends changes a card: pseudo-APDUs of PC/SC part 3, which the reader
 //! answers, and SELECT by name.
 //!
 //! | module | check | asks |

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | [`lex`] | words of a line, with their columns |
 //! | [`syntax`] | what a script is made of |
-//! | [`parse`] | text to steps; errors name file, line, column and what was expected |
-//! | [`load`] | files, included files, and the suites that come with the program |
+//! | [`mod@parse`] | text to steps; errors name file, line, column and what was expected |
+//! | [`mod@load`] | files, included files, and the suites that come with the program |
 //! | [`pattern`] | what an answer must look like |
 //! | [`run`] | steps against any reader |
 //! | [`auth`] | the step `auth`: a whole tap by our own lock |
