@@ -134,6 +134,8 @@ record() {
 # The phone's jobs are over. (A list entry may still wait for the lock, which comes only when a phone lacks something.)
 settled() {
     local jobs id
+    # The write that it was to die at may be the answer to this very question.
+    running server || server || return 1
     id=$(sed -n 's/^id = "\(.*\)"/\1/p' "$SITE/phone.toml" | head -n 1)
     jobs=$(api -H "Authorization: Bearer $(cat "$SITE/admin.token")" "$URL/v1/jobs?phone=$id") || return 1
     ! grep -Eq '"state":"(queued|running)"' <<<"$jobs"
