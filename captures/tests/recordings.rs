@@ -1,0 +1,138 @@
+//! The tapes of captures/recordings: each is shown to its end, comes back from other formats as it was, and is the same session when redacted.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::io::{BufReader, Cursor};
+use std::path::PathBuf;
+
+use tapdoor_captures::export::convert;
+use tapdoor_captures::redact::Redactor;
+use tapdoor_captures::{Event, Events, Filter, Format, Header, Import, Layer, Style, TapeReader, TapeWriter, diff, show};
+
+/// Name and bytes of every tape.
+fn tapes() -> Vec<(String, Vec<u8>)> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("recordings");
+    let mut out: Vec<(String, Vec<u8>)> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "tape"))
+        .map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), fs::read(&path).unwrap()))
+        .collect();
+    out.sort();
+    assert!(out.len() > 20);
+    out
+}
+
+fn tape(name: &str) -> Vec<u8> {
+    tapes().into_iter().find(|(n, _)| n == name).unwrap().1
+}
+
+fn import(bytes: &[u8], from: Format) -> Import<BufReader<Cursor<Vec<u8>>>> {
+    Import::open(BufReader::new(Cursor::new(bytes.to_vec())), Some(from)).unwrap()
+}
+
+fn converted(bytes: &[u8], from: Format, to: Format) -> Vec<u8> {
+    let mut out = Vec::new();
+    convert(import(bytes, from), to, &mut out).unwrap_or_else(|_| panic!("{from:?} to {to:?}"));
+    out
+}
+
+fn events(bytes: &[u8], from: Format) -> Vec<Event> {
+    let mut import = import(bytes, from);
+    std::iter::from_fn(|| import.next_event()).collect::<Result<_, _>>().unwrap()
+}
+
+fn shown(bytes: &[u8]) -> String {
+    let mut out = Vec::new();
+    let cut = show::text(TapeReader::new(bytes).unwrap(), &Filter::default(), Style::Plain, &mut out).unwrap();
+    assert!(cut.is_none());
+    String::from_utf8(out).unwrap()
+}
+
+fn differences(a: &[u8], b: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    diff::diff(TapeReader::new(a).unwrap(), TapeReader::new(b).unwrap(), |finding| {
+        if let diff::Finding::Difference(difference) = finding {
+            found.push(format!("{difference:?}"));
+        }
+    })
+    .unwrap();
+    found
+}
+
+fn redacted(bytes: &[u8]) -> Vec<u8> {
+    let mut redactor = Redactor::new(TapeReader::new(bytes).unwrap(), [7; 16]);
+    let header: Header = redactor.header().clone();
+    let mut writer = TapeWriter::with_sink(Vec::new(), &header).unwrap();
+    while let Some(event) = redactor.next_event() {
+        writer.event(&event.unwrap());
+    }
+    writer.into_sink()
+}
+
+#[test]
+fn every_tape_is_shown_and_is_the_same_session_when_redacted() {
+    for (name, bytes) in tapes() {
+        let text = shown(&bytes);
+        assert!(text.contains("SELECT"), "{name}: {text}");
+        assert_eq!(differences(&bytes, &bytes), [""; 0], "{name}");
+        let clean = redacted(&bytes);
+        assert_ne!(clean, bytes, "{name}");
+        assert_eq!(differences(&bytes, &clean), [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn every_tape_comes_back_as_it_was() {
+    for (name, bytes) in tapes() {
+        for format in [Format::Json, Format::Pcapng] {
+            let other = converted(&bytes, Format::Tape, format);
+            let back = converted(&other, format, Format::Tape);
+            let (then, now) = (events(&bytes, Format::Tape), events(&back, Format::Tape));
+            // Where a tape has APDUs and no frames, frames are made up for pcapng, and nothing else is changed.
+            let kept = |events: Vec<Event>| -> Vec<Event> { events.into_iter().filter(|e| format == Format::Json || e.layer != Layer::Rf).collect() };
+            if format == Format::Json || then.iter().any(|e| e.layer == Layer::Rf) {
+                assert_eq!(kept(then), kept(now), "{name} by {format:?}");
+            }
+        }
+    }
+}
+
+/// What an engineer finds in them.
+#[test]
+fn what_is_on_them_is_named() {
+    for (name, words) in [
+        ("aliro", &["AUTH0, fast", "AUTH1", "EXCHANGE", "cryptogram", "reader signature", "open"][..]),
+        ("aliro-certificate", &["LOAD CERT", "certificate"]),
+        ("aliro-wrong-reader-key", &["6982", "CONTROL FLOW, failure"]),
+        ("download", &["GET IDENTITY", "6a82", "AUTHENTICATE, challenge-response", "open"]),
+        ("raw-frames", &["REQA", "ATQA", "SAK", "RATS", "ATS", "air"]),
+    ] {
+        let text = shown(&tape(name)).to_lowercase();
+        for word in words {
+            assert!(text.contains(&word.to_lowercase()), "{name}, {word}: {text}");
+        }
+    }
+}
+
+/// The ephemeral keys that a tape with secrets holds do not stay on it.
+#[test]
+fn redact_takes_away_what_the_chip_drew() {
+    let bytes = tape("aliro-standard");
+    let drawn: Vec<String> = events(&bytes, Format::Tape).iter().filter_map(|e| e.extra.text("random")).collect();
+    assert!(drawn.iter().any(|digits| digits.len() == 64), "{drawn:?}");
+    let clean = String::from_utf8(redacted(&bytes)).unwrap();
+    for digits in drawn {
+        assert!(!clean.contains(&digits), "{digits}");
+    }
+}
+
+/// Fast and standard transactions differ by what they send, and two of a kind do not.
+#[test]
+fn diff_tells_what_truly_differs() {
+    let found = differences(&tape("aliro-standard"), &tape("aliro-wrong-reader-key"));
+    assert!(found.iter().any(|d| d.contains("AUTH1") && d.contains("6982")), "{found:?}");
+    let found = differences(&tape("aliro-masked"), &tape("aliro"));
+    assert!(found.iter().all(|d| d.contains("only-b") || d.contains("tap: 3")), "{found:?}");
+}
