@@ -89,11 +89,15 @@ fn every_tape_comes_back_as_it_was() {
         for format in [Format::Json, Format::Pcapng] {
             let other = converted(&bytes, Format::Tape, format);
             let back = converted(&other, format, Format::Tape);
-            let (then, now) = (events(&bytes, Format::Tape), events(&back, Format::Tape));
-            // Where a tape has APDUs and no frames, frames are made up for pcapng, and nothing else is changed.
-            let kept = |events: Vec<Event>| -> Vec<Event> { events.into_iter().filter(|e| format == Format::Json || e.layer != Layer::Rf).collect() };
-            if format == Format::Json || then.iter().any(|e| e.layer == Layer::Rf) {
-                assert_eq!(kept(then), kept(now), "{name} by {format:?}");
+            // pcapng has frames; they carry the APDUs, and what goes on inside the lock is not in the air.
+            let kept = |bytes: &[u8]| -> Vec<Event> {
+                let all = events(bytes, Format::Tape).into_iter();
+                all.filter(|e| format == Format::Json || e.layer == Layer::Rf).collect()
+            };
+            let then = kept(&bytes);
+            assert_eq!(then.is_empty(), format == Format::Pcapng && name != "raw-frames", "{name}");
+            if !then.is_empty() {
+                assert_eq!(then, kept(&back), "{name} by {format:?}");
             }
         }
     }
@@ -103,11 +107,14 @@ fn every_tape_comes_back_as_it_was() {
 #[test]
 fn what_is_on_them_is_named() {
     for (name, words) in [
-        ("aliro", &["AUTH0, fast", "AUTH1", "EXCHANGE", "cryptogram", "reader signature", "open"][..]),
+        (
+            "aliro",
+            &["AUTH0, fast", "AUTH1", "EXCHANGE", "cryptogram", "reader signature", "open"][..],
+        ),
         ("aliro-certificate", &["LOAD CERT", "certificate"]),
         ("aliro-wrong-reader-key", &["6982", "CONTROL FLOW, failure"]),
         ("download", &["GET IDENTITY", "6a82", "AUTHENTICATE, challenge-response", "open"]),
-        ("raw-frames", &["REQA", "ATQA", "SAK", "RATS", "ATS", "air"]),
+        ("raw-frames", &["WUPA", "ATQA", "SAK", "RATS", "ATS", "air"]),
     ] {
         let text = shown(&tape(name)).to_lowercase();
         for word in words {

@@ -171,7 +171,9 @@ impl<R: BufRead> Iterator for Taps<R> {
 fn concerns(event: &Event) -> bool {
     match event.layer {
         Layer::Apdu => event.dir.is_some() && event.data.is_some(),
-        Layer::Chip => event.dir == Some(Direction::Out) && event.data.is_some() || event.dir.is_none() && event.extra.get("random").is_some(),
+        Layer::Chip => {
+            event.dir == Some(Direction::Out) && event.data.is_some() || event.dir.is_none() && event.extra.get("random").is_some()
+        }
         Layer::Lock => text(event, "verdict").is_some(),
         Layer::Server => event.tap.is_some(),
         Layer::Note => text(event, "error").is_some() && event.tap.is_some(),

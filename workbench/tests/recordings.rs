@@ -66,6 +66,8 @@ fn config(name: &str, tape: &str) -> LockConfig {
     let mut config = LockConfig::load(&folder().join(format!("{name}.toml"))).unwrap();
     match tape.split('-').next() {
         Some("aliro") => config.methods = vec![Method::Aliro],
+        // As its lock.toml has it.
+        Some("download") => {}
         Some("challenge" | "raw") => config.methods = vec![Method::ChallengeResponse],
         Some("aka") => config.methods = vec![Method::Aka],
         Some("usim") => config.methods = vec![Method::Usim],
@@ -77,7 +79,9 @@ fn config(name: &str, tape: &str) -> LockConfig {
 fn verify(bytes: &[u8], config: LockConfig) -> Vec<Verified> {
     let mut out = Vec::new();
     let Ok(mut taps) = Taps::new(Cursor::new(bytes)) else { return out };
-    let _ = Verifier::new(config, &Evidence::default()).unwrap().tape(&mut taps, &mut |tap| out.push(tap));
+    let _ = Verifier::new(config, &Evidence::default())
+        .unwrap()
+        .tape(&mut taps, &mut |tap| out.push(tap));
     out
 }
 
@@ -121,7 +125,14 @@ fn todays_lock_decides_as_then_and_every_value_is_right() {
             let wanted: &[&str] = match name {
                 "usim" => &["AUTN", "RES"],
                 "aliro-standard" | "aliro-fast-miss" => &ALIRO,
-                "aliro" => &["cryptogram", "reader signature", "AUTH1 answer", "device signature", "EXCHANGE", "EXCHANGE answer"],
+                "aliro" => &[
+                    "cryptogram",
+                    "reader signature",
+                    "AUTH1 answer",
+                    "device signature",
+                    "EXCHANGE",
+                    "EXCHANGE answer",
+                ],
                 "aliro-certificate" => &["certificate", "reader signature", "cryptogram", "device signature"],
                 "aka-resynchronised" => &["T", "AUTN", "AUTS", "RES", "K3"],
                 "challenge-response" | "raw-frames" | "download" | "second-method" if names.contains(&"TL") => &["T", "TL", "TP", "K3"],
@@ -133,7 +144,14 @@ fn todays_lock_decides_as_then_and_every_value_is_right() {
 }
 
 /// What a standard transaction of Aliro holds.
-const ALIRO: [&str; 6] = ["reader id", "reader signature", "AUTH1 answer", "device signature", "EXCHANGE", "EXCHANGE answer"];
+const ALIRO: [&str; 6] = [
+    "reader id",
+    "reader signature",
+    "AUTH1 answer",
+    "device signature",
+    "EXCHANGE",
+    "EXCHANGE answer",
+];
 
 fn right(tap: &Verified) -> Vec<&str> {
     let right = tap.checks.iter().filter(|check| matches!(check.found, Found::Right(_)));
@@ -144,7 +162,9 @@ fn right(tap: &Verified) -> Vec<&str> {
 #[test]
 fn what_an_aliro_tape_without_secrets_proves() {
     let verified = verify(&std::fs::read(tape("aliro-masked")).unwrap(), config("lock", "aliro"));
-    let [standard, fast] = verified.as_slice() else { panic!("{verified:#?}") };
+    let [standard, fast] = verified.as_slice() else {
+        panic!("{verified:#?}")
+    };
     assert_eq!(right(standard), ["reader id", "reader signature"]);
     assert_eq!(right(fast), ["reader id"]);
     for (tap, word) in [(standard, "ephemeral private key"), (fast, "Kpersistent")] {
@@ -201,7 +221,10 @@ fn kpersistent_alone_proves_a_fast_transaction() {
     evidence.given.push(kpersistent(&bytes).into());
     let verified = fast(&evidence);
     assert_eq!(verified.len(), 1);
-    assert!(verified[0].judged && verified[0].is_good() && verified[0].same_decision() == Some(true), "{verified:#?}");
+    assert!(
+        verified[0].judged && verified[0].is_good() && verified[0].same_decision() == Some(true),
+        "{verified:#?}"
+    );
     assert_eq!(right(&verified[0]), ["reader id", "cryptogram", "EXCHANGE", "EXCHANGE answer"]);
 }
 
@@ -220,10 +243,20 @@ fn kpersistent(bytes: &[u8]) -> [u8; 32] {
     let device = Auth0Response::parse(&answer(1), true).unwrap();
     let a5 = Fci::parse(&answer(0)).unwrap().a5;
     let lock = config("lock", "aliro");
-    let application = lock.personalisation.applications.iter().find(|a| a.kind == tapdoor_chip::Kind::AliroLock).unwrap();
+    let application = lock
+        .personalisation
+        .applications
+        .iter()
+        .find(|a| a.kind == tapdoor_chip::Kind::AliroLock)
+        .unwrap();
     let reader = tapdoor_protocol::aliro::ReaderConfig::decode(&application.parameters).unwrap();
     let credential: PublicKey = reader.credentials[0].key;
-    let kdh = vault::kdh(&SecretScalar(drawn.as_slice().try_into().unwrap()), &device.ephemeral, &auth0.transaction).unwrap();
+    let kdh = vault::kdh(
+        &SecretScalar(drawn.as_slice().try_into().unwrap()),
+        &device.ephemeral,
+        &auth0.transaction,
+    )
+    .unwrap();
     let salt = [
         reader.group_key.x().as_slice(),
         b"Persistent**",
@@ -327,7 +360,10 @@ fn a_recorded_card_with_keys_leads_to_the_same_decisions() {
         if name == "download" {
             continue;
         }
-        let player = Player::new(recorded).with_keys(Tools::new(&config(lock, name))).with_device(device(lock)).unwrap();
+        let player = Player::new(recorded)
+            .with_keys(Tools::new(&config(lock, name)))
+            .with_device(device(lock))
+            .unwrap();
         let mut desk = Desk::new(Box::new(TapeSource::of(name.into(), player)), Duration::from_secs(5), &Stop::new());
         let mut own = OwnLock::new(config(lock, name)).unwrap();
         for decision in decisions {
@@ -361,7 +397,16 @@ fn a_recorded_card_without_keys_opens_nothing() {
 #[test]
 fn the_recorded_lock_with_keys_finds_the_same_phone_unchanged() {
     let toml = folder().join("lock.toml");
-    for name in ["challenge-response", "aka-milenage", "usim", "second-method", "app-missing", "aliro", "aliro-masked", "raw-frames"] {
+    for name in [
+        "challenge-response",
+        "aka-milenage",
+        "usim",
+        "second-method",
+        "app-missing",
+        "aliro",
+        "aliro-masked",
+        "raw-frames",
+    ] {
         let reader: ReaderSpec = match name {
             "second-method" => "sim:missing=challenge-response",
             "app-missing" => "sim:missing-app",

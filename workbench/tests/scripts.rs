@@ -67,6 +67,8 @@ fn errors_name_line_column_and_what_was_expected() {
         ("expect", 1, 7, "sw, data"),
         ("expect sw 900", 1, 11, "four hexadecimal digits"),
         ("expect sw", 1, 10, "four hexadecimal digits"),
+        ("auth alira", 1, 6, "one of challenge-response, aka, aliro, usim"),
+        ("skip unless method x", 1, 20, "one of challenge-response"),
         ("expect data 6F.", 1, 15, "any byte"),
         ("expect data 6F..G0", 1, 17, "two hexadecimal digits"),
         ("expect data {x:0}", 1, 13, "from 1"),

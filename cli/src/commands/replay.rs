@@ -75,7 +75,10 @@ fn player(args: &ReplayArgs, recorded: Vec<RecordedTap>) -> Result<Player, Failu
     match Device::new(&PhoneConfig::load(&path)?) {
         Some(device) => Ok(player.with_device(device)?),
         None if args.phone.is_some() => {
-            let detail = format!("{}: this phone has no Aliro credential; `tapdoor aliro credential` makes one", path.display());
+            let detail = format!(
+                "{}: this phone has no Aliro credential; `tapdoor aliro credential` makes one",
+                path.display()
+            );
             Err(Failure::new(USAGE, detail))
         }
         None => Ok(player),

@@ -208,7 +208,9 @@ impl Player {
                 return Some((Some(at), self.as_recorded(at, response)));
             }
         }
-        self.device.as_mut()?.answer(self.wrong.get(self.tap).copied().unwrap_or_default(), command, response);
+        self.device
+            .as_mut()?
+            .answer(self.wrong.get(self.tap).copied().unwrap_or_default(), command, response);
         Some((at, How::Recomputed))
     }
 

@@ -107,7 +107,10 @@ impl Sides {
             let exchange = number.and_then(|n| places.get(n)).copied().filter(|_| !is_new);
             let command = command.unwrap_or_default();
             let what = in_words(&difference);
-            match changed.last_mut().filter(|last| !is_new && last.exchange == exchange && exchange.is_some()) {
+            match changed
+                .last_mut()
+                .filter(|last| !is_new && last.exchange == exchange && exchange.is_some())
+            {
                 Some(last) => last.what.push(what),
                 None => changed.push(Changed {
                     exchange,

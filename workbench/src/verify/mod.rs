@@ -120,7 +120,8 @@ impl Verifier {
         } else if is_aliro {
             unproven.push(NO_READER.into());
         }
-        let clock_matters = tap.exchanges.iter().any(|e| e.command.get(1) == Some(&0x88)) || aliro.as_ref().is_some_and(|a| a.needs_clock());
+        let clock_matters =
+            tap.exchanges.iter().any(|e| e.command.get(1) == Some(&0x88)) || aliro.as_ref().is_some_and(|a| a.needs_clock());
         let clock = tap.clock.or(checked.clock).or_else(|| {
             if clock_matters {
                 unproven.push("the tape does not hold the lock's clock; the time of the recording is taken for it".into());

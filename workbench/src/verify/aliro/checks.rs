@@ -41,11 +41,29 @@ pub(super) struct Checked {
     pub(super) drawn: Vec<Drawn>,
 }
 
+/// What the lock's chip drew in this tap, if the tape holds it.
+#[derive(Default)]
+pub(super) struct Taped {
+    pub(super) transactions: Vec<[u8; 16]>,
+    pub(super) ephemerals: Vec<Pair>,
+}
+
+impl Taped {
+    pub(super) fn new(drawn: &[Vec<u8>]) -> Self {
+        Self {
+            transactions: drawn.iter().filter_map(|drawn| drawn.as_slice().try_into().ok()).collect(),
+            ephemerals: drawn
+                .iter()
+                .filter_map(|drawn| Pair::new(drawn.as_slice().try_into().ok()?))
+                .collect(),
+        }
+    }
+}
+
 /// Where a transaction is.
 struct Walk<'a> {
     keys: &'a mut Keys,
-    /// Private keys that the tape itself holds.
-    taped: &'a [Pair],
+    taped: &'a Taped,
     out: &'a mut Checked,
     transcript: Option<Transcript>,
     certificate: Option<Certificate>,
@@ -53,7 +71,7 @@ struct Walk<'a> {
 }
 
 /// Goes through one transaction.
-pub(super) fn check(keys: &mut Keys, taped: &[Pair], transaction: &Transaction, out: &mut Checked) {
+pub(super) fn check(keys: &mut Keys, taped: &Taped, transaction: &Transaction, out: &mut Checked) {
     let mut walk = Walk {
         keys,
         taped,
@@ -117,6 +135,13 @@ impl Walk<'_> {
             false => wrong(&expected.0, &auth0.reader.0),
         };
         self.push("reader id", message.sent, found);
+        if !self.taped.transactions.is_empty() {
+            let found = match self.taped.transactions.contains(&auth0.transaction) {
+                true => Found::Right("as the lock's chip drew it".into()),
+                false => wrong(&[], &auth0.transaction),
+            };
+            self.push("transaction id", message.sent, found);
+        }
         let next = transaction.after(place).map(|message| message.ins);
         let mut drawn = Drawn {
             transaction: auth0.transaction,
@@ -130,7 +155,7 @@ impl Walk<'_> {
         self.refused("AUTH0 answer", message);
         if let Some(answer) = answer {
             let device = answer.ephemeral;
-            let mut known = self.taped.iter().chain(&self.keys.ephemerals);
+            let mut known = self.taped.ephemerals.iter().chain(&self.keys.ephemerals);
             drawn.private = known.find(|pair| pair.public == auth0.ephemeral || pair.public == device).cloned();
             self.transcript = Some(Transcript {
                 group_key: self.keys.config.group_key,

@@ -80,7 +80,11 @@ impl Keys {
 
     /// A Kpersistent that was made on the tape.
     pub(super) fn learn(&mut self, credential: PublicKey, key: &[u8; 32]) {
-        if self.persistent.iter().any(|known| known.credential == credential && *known.key == *key) {
+        if self
+            .persistent
+            .iter()
+            .any(|known| known.credential == credential && *known.key == *key)
+        {
             return;
         }
         if self.persistent.len() >= MOST {

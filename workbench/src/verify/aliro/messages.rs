@@ -65,7 +65,9 @@ pub fn transactions(exchanges: &[RecordedExchange]) -> Vec<Transaction> {
         };
         if (command.cla, command.ins, command.p1) == (0x00, 0xA4, 0x04) {
             chain.clear();
-            let fci = answer.filter(|(_, sw)| **sw == [0x90, 0x00]).and_then(|(data, _)| Fci::parse(data).ok());
+            let fci = answer
+                .filter(|(_, sw)| **sw == [0x90, 0x00])
+                .and_then(|(data, _)| Fci::parse(data).ok());
             selected = command.data == Aid::ALIRO_EXPEDITED.as_bytes() && fci.is_some();
             if let (true, Some(fci)) = (selected, fci) {
                 out.push(Transaction {
@@ -75,7 +77,9 @@ pub fn transactions(exchanges: &[RecordedExchange]) -> Vec<Transaction> {
             }
             continue;
         }
-        let Some(transaction) = out.last_mut().filter(|_| selected) else { continue };
+        let Some(transaction) = out.last_mut().filter(|_| selected) else {
+            continue;
+        };
         let answer = answer.map(|(data, sw)| (data.to_vec(), *sw));
         if command.ins == GET_RESPONSE {
             if let (Some(last), Some((data, sw))) = (transaction.messages.last_mut(), answer)

@@ -26,7 +26,7 @@ use tapdoor_protocol::door::ins;
 use tapdoor_protocol::status::StatusWord;
 use tapdoor_reader::LockConfig;
 
-use self::keys::{Keys, Pair};
+use self::keys::Keys;
 use self::vault::TapeVault;
 use super::checks::Check;
 use crate::aliro::Evidence;
@@ -65,7 +65,7 @@ impl AliroLock {
 
     /// Recomputes a tap, and hands today's reader the randomness of then.
     pub(super) fn recompute(&mut self, tap: &RecordedTap) -> Recomputed {
-        let taped: Vec<Pair> = tap.drawn.iter().filter_map(|drawn| Pair::new(drawn.as_slice().try_into().ok()?)).collect();
+        let taped = checks::Taped::new(&tap.drawn);
         let mut checked = checks::Checked::default();
         for transaction in messages::transactions(&tap.exchanges) {
             checks::check(&mut self.keys, &taped, &transaction, &mut checked);

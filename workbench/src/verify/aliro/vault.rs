@@ -100,7 +100,11 @@ impl AliroVault for TapeVault {
             return Err(self.lacking(NO_EPHEMERAL));
         };
         // Either side's private key gives the same secret.
-        let other = if pair.public == current.ephemeral { public } else { &current.ephemeral };
+        let other = if pair.public == current.ephemeral {
+            public
+        } else {
+            &current.ephemeral
+        };
         let kdh = pair.agree(other, shared_info).ok_or(VaultError::NoKey)?;
         Ok(self.keep(Key::Symmetric(kdh)))
     }
