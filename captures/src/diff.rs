@@ -13,7 +13,7 @@ use crate::decode::{Decoded, Decoder, Field};
 use crate::event::{Direction, Event, Layer};
 use crate::header::Header;
 use crate::read::{Events, ReadError};
-use crate::rf::Assembler;
+use crate::rf::{Assembler, Scouted};
 use crate::volatile::is_volatile;
 
 /// Most exchanges that are aligned at once.
@@ -115,7 +115,7 @@ struct Tap {
 
 /// Reads a file tap by tap.
 struct Taps<E> {
-    events: E,
+    events: Scouted<E>,
     decoder: Decoder,
     assembler: Assembler,
     waiting: VecDeque<Event>,
@@ -129,10 +129,15 @@ struct Taps<E> {
 
 impl<E: Events> Taps<E> {
     fn new(events: E) -> Self {
+        let events = Scouted::new(events);
+        let mut assembler = Assembler::new();
+        if events.own_apdus() {
+            assembler.own_apdus();
+        }
         Self {
             events,
             decoder: Decoder::new(),
-            assembler: Assembler::new(),
+            assembler,
             waiting: VecDeque::new(),
             tap: None,
             count: 0,
@@ -366,12 +371,16 @@ impl<F: FnMut(Finding)> Pair<'_, F> {
         let kind = if a.verdict { "verdict" } else { "field" };
         self.fields(kind, a.place(), &a.sent, &b.sent);
         match (&a.answered, &b.answered) {
-            (Some((sw_a, fields_a)), Some((sw_b, fields_b))) => {
-                if sw_a != sw_b {
-                    self.differs("status", a.place(), None, Some(sw_a), Some(sw_b));
-                }
-                self.fields("field", a.place(), fields_a, fields_b);
+            (Some((sw_a, fields_a)), Some((sw_b, fields_b))) if sw_a != sw_b => {
+                self.differs("status", a.place(), None, Some(sw_a), Some(sw_b));
+                // A refusal has no proof, which goes without saying.
+                let kept = |fields: &[Field], others: &[Field]| {
+                    let stays = |field: &&Field| !is_volatile(&field.name) || others.iter().any(|other| other.name == field.name);
+                    fields.iter().filter(stays).cloned().collect::<Vec<_>>()
+                };
+                self.fields("field", a.place(), &kept(fields_a, fields_b), &kept(fields_b, fields_a));
             }
+            (Some((_, fields_a)), Some((_, fields_b))) => self.fields("field", a.place(), fields_a, fields_b),
             (None, None) => {}
             (left, right) => {
                 let text =

@@ -6,9 +6,13 @@ use std::fs;
 use std::io::{BufReader, Cursor};
 use std::path::PathBuf;
 
+use tapdoor_captures::decode::AliroKeys;
 use tapdoor_captures::export::convert;
 use tapdoor_captures::redact::Redactor;
-use tapdoor_captures::{Event, Events, Filter, Format, Header, Import, Layer, Style, TapeReader, TapeWriter, diff, show};
+use tapdoor_captures::{Decoder, Event, Events, Filter, Format, Header, Import, Layer, Style, TapeReader, TapeWriter, diff, show};
+use tapdoor_protocol::aliro::PublicKey;
+use tapdoor_protocol::crypto::agree::public_uncompressed;
+use tapdoor_protocol::crypto::ecies::SecretScalar;
 
 /// Name and bytes of every tape.
 fn tapes() -> Vec<(String, Vec<u8>)> {
@@ -103,6 +107,45 @@ fn every_tape_comes_back_as_it_was() {
     }
 }
 
+/// A tape of our own polling has frames and the APDUs that they carry: in a format of APDUs each stands once.
+#[test]
+fn frames_and_apdus_are_not_taken_twice() {
+    let apdus = |bytes: &[u8]| {
+        events(bytes, Format::Tape)
+            .iter()
+            .filter(|e| e.layer == Layer::Apdu && e.data.is_some())
+            .count()
+    };
+    let raw = tape("raw-frames");
+    assert_eq!(apdus(&raw), 6);
+    for (format, word, count) in [
+        (Format::Dump, "# Sent", 3),
+        (Format::Door, "expect sw", 3),
+        (Format::Scriptor, "00 A4", 1),
+    ] {
+        let text = String::from_utf8(converted(&raw, Format::Tape, format)).unwrap();
+        assert_eq!(text.matches(word).count(), count, "{format:?}: {text}");
+    }
+    // Frames alone carry the same.
+    let frames: String = String::from_utf8(raw.clone())
+        .unwrap()
+        .lines()
+        .filter(|l| !l.contains("\"layer\":\"apdu\""))
+        .map(|l| format!("{l}\n"))
+        .collect();
+    let sent = |bytes: &[u8]| {
+        String::from_utf8(converted(bytes, Format::Tape, Format::Dump))
+            .unwrap()
+            .replace("# ", "")
+            .lines()
+            .filter(|l| l.len() % 2 == 0 && l.bytes().all(|b| b.is_ascii_hexdigit()) && !l.is_empty())
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(sent(frames.as_bytes()), sent(&raw));
+    assert_eq!(sent(&raw).len(), 6);
+}
+
 /// What an engineer finds in them.
 #[test]
 fn what_is_on_them_is_named() {
@@ -113,7 +156,16 @@ fn what_is_on_them_is_named() {
         ),
         ("aliro-certificate", &["LOAD CERT", "certificate"]),
         ("aliro-wrong-reader-key", &["6982", "CONTROL FLOW, failure"]),
-        ("download", &["GET IDENTITY", "6a82", "AUTHENTICATE, challenge-response", "open"]),
+        (
+            "download",
+            &[
+                "GET IDENTITY",
+                "6a82",
+                "plain: downloading",
+                "AUTHENTICATE, challenge-response",
+                "open",
+            ],
+        ),
         ("raw-frames", &["WUPA", "ATQA", "SAK", "RATS", "ATS", "air"]),
     ] {
         let text = shown(&tape(name)).to_lowercase();
@@ -135,11 +187,45 @@ fn redact_takes_away_what_the_chip_drew() {
     }
 }
 
+/// A tape with secrets is deciphered from itself, standard and fast; all that is given is whose reader it is.
+#[test]
+fn a_tape_with_secrets_is_deciphered_from_itself() {
+    let text = fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("recordings/lock.toml")).unwrap();
+    let key = |section: &str| {
+        let rest = text.split_once(section).unwrap().1;
+        let digits = rest.split_once("\nkey = \"").unwrap().1.split('"').next().unwrap();
+        hex::decode(digits).unwrap()
+    };
+    let private = SecretScalar(key("[aliro]").try_into().unwrap());
+    let keys = AliroKeys {
+        group_keys: vec![PublicKey(public_uncompressed(&private).unwrap())],
+        credentials: vec![PublicKey::new(&key("[[aliro.credentials]]")).unwrap()],
+        ..AliroKeys::default()
+    };
+    for (name, statuses) in [("aliro", 3), ("aliro-masked", 0)] {
+        let mut decoder = Decoder::with_keys(&keys);
+        let fields = events(&tape(name), Format::Tape)
+            .iter()
+            .flat_map(|event| decoder.decode(event).fields)
+            .collect::<Vec<_>>();
+        let found = fields
+            .iter()
+            .filter(|f| f.name == "reader status" && f.value.contains("unsecured"))
+            .count();
+        assert_eq!(found, statuses, "{name}");
+    }
+}
+
 /// Fast and standard transactions differ by what they send, and two of a kind do not.
 #[test]
 fn diff_tells_what_truly_differs() {
     let found = differences(&tape("aliro-standard"), &tape("aliro-wrong-reader-key"));
     assert!(found.iter().any(|d| d.contains("AUTH1") && d.contains("6982")), "{found:?}");
+    // A refusal has no ciphertext, which goes without saying.
+    assert!(found.iter().all(|d| !d.contains("ciphertext")), "{found:?}");
+    // Frames and the APDUs beside them are the same exchanges.
+    let found = differences(&tape("raw-frames"), &tape("challenge-response"));
+    assert!(found.iter().all(|d| d.contains("only-b") && d.contains("tap: 2")), "{found:?}");
     let found = differences(&tape("aliro-masked"), &tape("aliro"));
     assert!(found.iter().all(|d| d.contains("only-b") || d.contains("tap: 3")), "{found:?}");
 }

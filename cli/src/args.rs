@@ -385,7 +385,8 @@ pub struct ShowArgs {
     /// Decipher Aliro with this key: an ephemeral private key of either side, or Kpersistent; 64 hexadecimal digits
     #[arg(long, value_name = "HEX")]
     pub key: Vec<String>,
-    /// Decipher Aliro as this lock.toml's lock: its reader group, its credentials, and what its chip remembers (fast transactions)
+    /// Decipher Aliro as this lock.toml's lock: its reader group, its credentials, what its chip remembers (fast transactions), and what a
+    /// tape with secrets holds
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }

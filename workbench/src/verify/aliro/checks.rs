@@ -172,12 +172,12 @@ impl Walk<'_> {
         let Some(transcript) = self.transcript.as_ref().filter(|t| t.answer.cryptogram.is_some()) else {
             return;
         };
-        let hit = self.keys.persistent.iter().find_map(|known| {
+        let hit = self.keys.persistent().find_map(|known| {
             let (text, channel) = transcript.fast(&known.key, &known.credential)?;
             Some((known.credential, text, channel))
         });
         let Some((credential, text, channel)) = hit else {
-            let count = self.keys.persistent.len();
+            let count = self.keys.persistent().count();
             let found = Found::Told(format!(
                 "none of {count} Kpersistent opens it: random bytes, or of a key that is not here"
             ));
@@ -280,8 +280,10 @@ impl Walk<'_> {
         }
         let found = Found::Right(self.name(&credential));
         self.push("device signature", message.answered, found);
-        let persistent = transcript.persistent(&kdh, &credential);
-        self.keys.learn(credential, &persistent);
+        if self.entry(&credential).is_some() {
+            let persistent = transcript.persistent(&kdh, &credential);
+            self.keys.learn(credential, &persistent);
+        }
     }
 
     fn exchange(&mut self, message: &Message) {

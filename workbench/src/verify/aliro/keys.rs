@@ -10,9 +10,6 @@ use zeroize::Zeroizing;
 
 use crate::aliro::Evidence;
 
-/// Most Kpersistent that a long tape leaves behind.
-const MOST: usize = 4096;
-
 /// A private key and its public half.
 #[derive(Clone)]
 pub(super) struct Pair {
@@ -47,7 +44,9 @@ pub struct Keys {
     pub(super) config: ReaderConfig,
     pub(super) reader: Pair,
     pub(super) ephemerals: Vec<Pair>,
-    pub(super) persistent: Vec<Persistent>,
+    given: Vec<Persistent>,
+    /// Of the tape: at most one for each credential of lock.toml.
+    learnt: Vec<Persistent>,
 }
 
 impl Keys {
@@ -71,28 +70,25 @@ impl Keys {
             })
         });
         Some(Self {
-            persistent: remembered.chain(given).collect(),
+            given: remembered.chain(given).collect(),
+            learnt: Vec::new(),
             ephemerals: evidence.given.iter().filter_map(|key| Pair::new(key)).collect(),
             reader,
             config,
         })
     }
 
-    /// A Kpersistent that was made on the tape.
+    /// A Kpersistent that was made on the tape, in place of the one of before: so both sides do it.
     pub(super) fn learn(&mut self, credential: PublicKey, key: &[u8; 32]) {
-        if self
-            .persistent
-            .iter()
-            .any(|known| known.credential == credential && *known.key == *key)
-        {
-            return;
+        let key = Zeroizing::new(*key);
+        match self.learnt.iter_mut().find(|known| known.credential == credential) {
+            Some(known) => known.key = key,
+            None => self.learnt.push(Persistent { credential, key }),
         }
-        if self.persistent.len() >= MOST {
-            self.persistent.remove(0);
-        }
-        self.persistent.push(Persistent {
-            credential,
-            key: Zeroizing::new(*key),
-        });
+    }
+
+    /// Every Kpersistent that there is, those of the tape first.
+    pub(super) fn persistent(&self) -> impl Iterator<Item = &Persistent> {
+        self.learnt.iter().chain(&self.given)
     }
 }

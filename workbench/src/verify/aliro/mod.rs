@@ -70,7 +70,7 @@ impl AliroLock {
         for transaction in messages::transactions(&tap.exchanges) {
             checks::check(&mut self.keys, &taped, &transaction, &mut checked);
         }
-        self.vault.load(checked.drawn, &self.keys.persistent);
+        self.vault.load(checked.drawn, self.keys.persistent().cloned().collect());
         Recomputed {
             checks: checked.checks,
             unproven: checked.unproven,

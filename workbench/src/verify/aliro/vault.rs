@@ -45,9 +45,9 @@ impl TapeVault {
     }
 
     /// For another tap.
-    pub(super) fn load(&mut self, drawn: Vec<Drawn>, persistent: &[Persistent]) {
+    pub(super) fn load(&mut self, drawn: Vec<Drawn>, persistent: Vec<Persistent>) {
         self.drawn = drawn.into();
-        self.persistent = persistent.to_vec();
+        self.persistent = persistent;
         self.current = None;
         self.transient.clear();
         self.lacks = None;
