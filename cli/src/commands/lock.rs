@@ -46,7 +46,7 @@ pub fn run(args: &LockArgs, out: &mut Out, stop: &Stop) -> Outcome {
     let info = source.describe();
     if let Some(path) = &args.record {
         let tape = tape(path, &info, args.show_secrets)?;
-        source.record_frames(tape.clone());
+        source.record_frames(Some(tape.clone()));
         lock.record(tape);
     }
     out.event(&ready(&info), || {
