@@ -15,6 +15,7 @@ use crate::config::LockConfig;
 use crate::control::Control;
 use crate::door::Door;
 use crate::download::Downloads;
+use crate::drawn::Drawn;
 use crate::feedback;
 use crate::own_chip::{OwnChip, SharedChip};
 use crate::policy::Delays;
@@ -78,6 +79,20 @@ impl Lock {
     pub fn with_store(config: LockConfig, store: Box<dyn tapdoor_chip::Store>) -> Result<Self, ChipError> {
         let chip = Chip::personalise(store, &config.personalisation)?;
         Ok(Self::with_chip(config, chip))
+    }
+
+    /// A lock whose chip's random numbers are on the tape, ephemeral keys included: for laboratories.
+    ///
+    /// # Errors
+    /// [`ChipError`].
+    pub fn in_the_open(config: LockConfig, tape: SharedTape) -> Result<Self, ChipError> {
+        let mut store = SqliteStore::open(&config.store)?;
+        config.personalisation.check()?;
+        tapdoor_chip::Store::personalise(&mut store, &config.personalisation)?;
+        let chip = Chip::open_with(Box::new(store), Box::new(Drawn::new(tape.clone())))?;
+        let mut lock = Self::with_chip(config, chip);
+        lock.record(tape);
+        Ok(lock)
     }
 
     /// The lock with a chip that is ready.
