@@ -257,7 +257,7 @@ fn plain_name(name: &str) -> String {
 }
 
 fn card(decoded: &Decoded, tap: &mut Tap) {
-    if matches!(decoded.name.as_str(), "ATQA" | "SAK" | "ATS" | "ATQB" | "SENSF_RES" | "UID part") && tap.card.len() < 64 {
+    if matches!(&*decoded.name, "ATQA" | "SAK" | "ATS" | "ATQB" | "SENSF_RES" | "UID part") && tap.card.len() < 64 {
         for field in &decoded.fields {
             // A random UID says nothing.
             let random = field.name == "UID part" && field.value.starts_with("08");

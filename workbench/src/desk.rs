@@ -105,13 +105,15 @@ impl Desk {
         }
     }
 
-    /// Records from now on.
+    /// Records from now on, frames too where the reader has them.
     pub fn record(&mut self, tape: SharedTape) {
+        self.source.record_frames(Some(tape.clone()));
         self.tape = Some(tape);
     }
 
     /// Records no more.
     pub fn stop_recording(&mut self) {
+        self.source.record_frames(None);
         self.tape = None;
     }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::aliro::auth::{Auth0Command, Auth0Response};
 use tapdoor_protocol::aliro::exchange::ExchangeResponse;
+use tapdoor_protocol::aliro::recognition::Recognition;
 use tapdoor_protocol::aliro::schedule::Transcript;
-use tapdoor_protocol::aliro::vault::{kdh, open_cryptogram};
+use tapdoor_protocol::aliro::vault::kdh;
 use tapdoor_protocol::aliro::{Bitmap, PublicKey, ReaderStatus, ins};
 use tapdoor_protocol::apdu::Command;
 use tapdoor_protocol::crypto::ecies::SecretScalar;
@@ -316,9 +317,10 @@ impl Transaction {
         let cryptogram = self.response.as_ref()?.cryptogram?;
         for transcript in self.transcripts() {
             let (salt, info) = transcript.recognition();
+            let recognition = Recognition::new(&salt, &info, &cryptogram);
             for kpersistent in self.learnt.iter().chain(&self.keys.kpersistent) {
                 for credential in &self.keys.credentials {
-                    let Some(plain) = open_cryptogram(kpersistent, credential, &salt, &info, &cryptogram) else {
+                    let Some(plain) = recognition.open(kpersistent, credential) else {
                         continue;
                     };
                     let mut okm = [[0; 32]; 3];

@@ -15,5 +15,10 @@ pub(crate) use scout::Scouted;
 pub const fn air_time(bytes: usize, kbits: u64) -> u64 {
     let bits = 9 * bytes as u64 + 2;
     // One bit at 106 kbit/s lasts 128/13.56 MHz.
-    bits * 128_000_000 / 13_560 * 106 / if kbits == 0 { 106 } else { kbits }
+    let slowest = bits * 128_000_000 / 13_560;
+    match kbits {
+        // The usual rate, without the division.
+        0 | 106 => slowest,
+        other => slowest * 106 / other,
+    }
 }

@@ -42,7 +42,7 @@ pub fn run(args: &LockArgs, out: &mut Out, stop: &Stop) -> Outcome {
     let info = source.describe();
     let tape = args.record.as_ref().map(|path| tape(path, &info, args.show_secrets)).transpose()?;
     if let Some(tape) = &tape {
-        source.record_frames(tape.clone());
+        source.record_frames(Some(tape.clone()));
     }
     let mut lock = match &tape {
         Some(tape) if args.show_secrets => Lock::in_the_open(config, tape.clone())?,

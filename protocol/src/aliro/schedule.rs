@@ -166,7 +166,7 @@ impl Transcript {
         (self.salt(PERSISTENT, credential.x()), self.info())
     }
 
-    /// What [`AliroVault::find_cryptogram`] tries: the salt without the credential at its end, and the info.
+    /// What a [`Recognition`](super::recognition::Recognition) is made of: the salt without the credential at its end, and the info.
     #[must_use]
     pub fn recognition(&self) -> (Vec<u8>, Vec<u8>) {
         (self.salt(FAST, &[]), self.info())

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use tapdoor_protocol::aka::{Algorithm, Autn, Auts, Rand, Sqn};
 use tapdoor_protocol::aliro::PublicKey;
-use tapdoor_protocol::aliro::vault::{AliroVault, Hit, open_cryptogram};
+use tapdoor_protocol::aliro::recognition::Recognition;
+use tapdoor_protocol::aliro::vault::{AliroVault, Hit};
 use tapdoor_protocol::crypto::{gcm_open, gcm_seal, hkdf_sha256, sign};
 use tapdoor_protocol::vault::{KeyRef, Opened, Peer, PeerKey, Slot, Vault, VaultError, Vector};
 use zeroize::Zeroizing;
@@ -133,6 +134,10 @@ impl AliroVault for TapeVault {
         Err(VaultError::NoKey)
     }
 
+    fn verify(&mut self, public: &PublicKey, message: &[u8], signature: &[u8; 64]) -> bool {
+        sign::verify(&public.0, message, signature)
+    }
+
     // What is remembered is learnt from the tape by the checks.
     fn remember(&mut self, _name: &[u8], _key: KeyRef, _most: usize) -> Result<(), VaultError> {
         Ok(())
@@ -146,14 +151,14 @@ impl AliroVault for TapeVault {
         Ok(())
     }
 
-    fn find_cryptogram(&mut self, salt: &[u8], info: &[u8], cryptogram: &[u8; 64]) -> Result<Option<Hit>, VaultError> {
+    fn find_cryptogram(&mut self, recognition: &Recognition<'_>) -> Result<Option<Hit>, VaultError> {
         let current = self.current.as_ref();
         // What the lock remembered then is seen by what it did.
         if current.is_some_and(|drawn| drawn.to_auth1) {
             return Ok(None);
         }
         let found = self.persistent.iter().find_map(|known| {
-            let text = open_cryptogram(&known.key, &known.credential, salt, info, cryptogram)?;
+            let text = recognition.open(&known.key, &known.credential)?;
             Some((known.credential, known.key.clone(), text))
         });
         match found {
