@@ -62,6 +62,8 @@ impl Names {
         let Some(frame) = payload(data, crc) else {
             return self.said(with_number("", data.len() as u64, " bytes with a wrong CRC"));
         };
+        // The synchronisation of FeliCa, which some recorders keep.
+        let frame = frame.strip_prefix(&[0xB2, 0x4D]).unwrap_or(frame);
         match dir {
             Direction::Out => self.reader(frame, bits),
             Direction::In => self.card(frame, bits),
