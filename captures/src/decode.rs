@@ -220,6 +220,9 @@ impl Decoder {
             if event.layer == Layer::Rf && event.extra.get("field").is_some() {
                 self.reset_field();
             }
+            if let Some(decipher) = self.decipher.as_mut().filter(|_| event.layer == Layer::Chip) {
+                decipher.drawn(event);
+            }
             return (None, remark(event, self.brief));
         };
         let marks = view::marks(data.len(), &event.mask);

@@ -3,10 +3,12 @@
 pub mod crc;
 mod dep;
 mod names;
+mod scout;
 
 pub(crate) use dep::payload;
 pub use dep::{Assembler, Block, Chains};
 pub(crate) use names::Names;
+pub(crate) use scout::Scouted;
 
 /// Time on air at 106 kbit/s of a frame of type A of so many bytes, in nanoseconds: nine bits a byte, a start bit, and the end.
 #[must_use]
