@@ -224,7 +224,7 @@ impl<E: Events> Redactor<E> {
         let made = self.assembler.feed(event);
         let decoded = self.decoder.decode(event);
         let apdu = made.as_ref().unwrap_or(event);
-        let mut spans = Vec::new();
+        let spans;
         if let (Some(dir), Some(data)) = (apdu.dir, &apdu.data) {
             let masker = match (&made, &event.layer) {
                 (Some(_), _) => Some(0),

@@ -354,7 +354,12 @@ fn firmware_late_answers_and_clones_are_told_apart() {
             "(ACR122U215) answers late",
             "pull the reader's plug",
         ),
-        (Quirks { nameless: true, ..good }, State::Warning, "a clone, most likely", "use another reader"),
+        (
+            Quirks { nameless: true, ..good },
+            State::Warning,
+            "a clone, most likely",
+            "use another reader",
+        ),
         (named(b"ACR122U216"), State::Note, "some of these", "pull the reader's plug"),
         (named(b"ACR122U203"), State::Warning, "libccid refuses it", "0x0005"),
         (named(b"ACR122U102"), State::Warning, "Touchatag", "libacsccid1"),
@@ -373,5 +378,8 @@ fn a_reader_that_was_told_not_to_poll_is_noticed() {
     let bench = Bench::new(Quirks::default());
     bench.reader.borrow_mut().escape(&[0xFF, 0x00, 0x51, 0x7F, 0x00]);
     let finding = bench.firmware();
-    assert!(finding.found.contains("not to look for cards") && finding.state == State::Warning, "{finding:#?}");
+    assert!(
+        finding.found.contains("not to look for cards") && finding.state == State::Warning,
+        "{finding:#?}"
+    );
 }

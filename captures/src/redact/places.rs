@@ -44,7 +44,9 @@ impl Places {
         };
         for span in spans {
             if let Some(value) = apdu.get(span.offset..span.offset + span.length) {
-                let known = digits::replacements(maker, span.kind, value).into_iter().find(|(known, _)| known == value);
+                let known = digits::replacements(maker, span.kind, value)
+                    .into_iter()
+                    .find(|(known, _)| known == value);
                 let other = known.map_or_else(|| maker.bytes(value), |(_, other)| other);
                 add(span.offset, value, other);
             }

@@ -145,7 +145,10 @@ fn short_values_go_where_they_stand_and_nowhere_else() {
     ];
     let events = redact(&lines, 5);
     let other = data(&events[0]);
-    assert!(other.starts_with("0020000103") && other.len() == 16 && !other.ends_with("313233"), "{other}");
+    assert!(
+        other.starts_with("0020000103") && other.len() == 16 && !other.ends_with("313233"),
+        "{other}"
+    );
     assert!(hex::decode(&other[10..]).unwrap().iter().all(u8::is_ascii_digit), "{other}");
     assert!(data(&events[2]).ends_with(&other), "{}", data(&events[2]));
     assert_eq!(data(&events[3]), "00d6000003313233");

@@ -65,7 +65,9 @@ fn holds_f(frame: &[u8]) -> bool {
         return false;
     };
     let sum = data.iter().fold(0u16, |crc, byte| {
-        (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| if crc & 0x8000 != 0 { crc << 1 ^ 0x1021 } else { crc << 1 })
+        (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| {
+            if crc & 0x8000 != 0 { crc << 1 ^ 0x1021 } else { crc << 1 }
+        })
     });
     data.first().is_some_and(|length| usize::from(*length) == data.len()) && sum.to_be_bytes() == *check
 }
@@ -108,7 +110,10 @@ mod tests {
         let data: Vec<u8> = (0..100u8).map(|n| n.wrapping_mul(37) ^ 0x5A).collect();
         for length in 0..data.len() {
             let slow = data[..length].iter().fold(0x6363u16, |crc, byte| {
-                (0..8).fold(crc ^ u16::from(*byte), |crc, _| if crc & 1 != 0 { crc >> 1 ^ 0x8408 } else { crc >> 1 })
+                (0..8).fold(
+                    crc ^ u16::from(*byte),
+                    |crc, _| if crc & 1 != 0 { crc >> 1 ^ 0x8408 } else { crc >> 1 },
+                )
             });
             assert_eq!(run(0x6363, &data[..length]), slow, "{length} bytes");
         }

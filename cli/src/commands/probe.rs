@@ -41,7 +41,11 @@ pub fn run(args: &ProbeArgs, out: &mut Out, stop: &Stop) -> Outcome {
     // Where there are frames, the search is on the tape. Where there are none, the ATR heads it: it is all that tells how the card was found.
     let frames = if info.mode == "raw" { record(None)? } else { None };
     // Frames are looked at in the end, on a tape of our own if the user wants none.
-    let own = if info.mode == "raw" && frames.is_none() { own_tape()? } else { None };
+    let own = if info.mode == "raw" && frames.is_none() {
+        own_tape()?
+    } else {
+        None
+    };
     source.record_frames(frames.clone().or_else(|| own.as_ref().map(|(tape, _)| tape.clone())));
     let Some(session) = wait_for_card(source.as_mut(), args.wait, stop)? else {
         return Ok(INTERRUPTED);
@@ -171,8 +175,17 @@ fn show(finding: &Finding, show_secrets: bool, sum: &mut Sum, out: &mut Out) -> 
                     Some(times) => format!("{:.1} ms, {:.1} to {:.1}", times.p50_ms, times.min_ms, times.max_ms),
                     None => format!("{:.1} ms", application.ms),
                 };
-                let mut text = format!("{} {state} {:<32} {} ({time})", label("application"), application.aid, application.name);
-                let shown = if show_secrets { application.fields.clone() } else { named(application) };
+                let mut text = format!(
+                    "{} {state} {:<32} {} ({time})",
+                    label("application"),
+                    application.aid,
+                    application.name
+                );
+                let shown = if show_secrets {
+                    application.fields.clone()
+                } else {
+                    named(application)
+                };
                 for field in shown {
                     text.push_str(&format!("\n{:13}{:<32} {}", "", field.name, field.value));
                 }

@@ -136,7 +136,10 @@ mod tests {
             frames.add(&frame(t, dir, digits));
         }
         let air = frames.finish().unwrap();
-        assert_eq!((air.frames, air.extensions, air.multipliers.as_slice(), air.repeated), (8, 1, &[3][..], 1));
+        assert_eq!(
+            (air.frames, air.extensions, air.multipliers.as_slice(), air.repeated),
+            (8, 1, &[3][..], 1)
+        );
         assert!((air.announced_ms.unwrap() - 38.664).abs() < 0.01, "{air:?}");
         assert!((air.granted_ms - 3.0 * 38.664).abs() < 0.1, "{air:?}");
         assert_eq!(air.delay.answers, 4);
