@@ -29,7 +29,11 @@ fn exchange(text: &str, format: Format, gap: u64) {
     let (found, events) = read(text.as_bytes());
     let expected = [(Direction::Out, SELECT.to_owned()), (Direction::In, "6a82".to_owned())];
     assert_eq!((found, apdus(&events)), (format, expected.to_vec()), "{text}");
-    let times: Vec<u64> = events.iter().filter(|event| event.layer == Layer::Apdu).map(|event| event.t).collect();
+    let times: Vec<u64> = events
+        .iter()
+        .filter(|event| event.layer == Layer::Apdu)
+        .map(|event| event.t)
+        .collect();
     assert_eq!(times[1] - times[0], gap, "{text}");
 }
 
@@ -42,7 +46,8 @@ fn spaced(digits: &str) -> String {
 fn pcscd_quoted_coloured_and_in_a_journal() {
     let command = spaced(SELECT);
     // Quoted in an issue (acsccid 6), in the journal (PCSC 14), with pcscd --color (PCSC 117).
-    let quoted = format!("> 14556563 winscard.c:1605:SCardTransmit() Send Protocol: T=1\n> 00000003 APDU: {command} \n> 00000418 SW: 6A 82 \n");
+    let quoted =
+        format!("> 14556563 winscard.c:1605:SCardTransmit() Send Protocol: T=1\n> 00000003 APDU: {command} \n> 00000418 SW: 6A 82 \n");
     exchange(&quoted, Format::Pcscd, 418_000);
     let journal =
         format!("Nov 22 10:00:30 desk pcscd[712]: 00000017 APDU: {command} \nNov 22 10:00:30 desk pcscd[712]: 00000418 SW: 6A 82 \n");
@@ -77,7 +82,8 @@ fn opensc_of_windows_has_a_date_and_another_thread() {
 fn androids_log_as_several_programs_show_it() {
     // Eclipse puts a colon behind the time (nxp-pn5xx 7); ST's controllers have a log of their own (android_device_xiaomi_camellia 4).
     let data = format!("0000{:02x}{SELECT}", SELECT.len() / 2);
-    let eclipse = format!("09-23 01:35:22.225: D/NxpNciX(4331): len =  18 > {data}\n09-23 01:35:22.240: D/NxpNciR(4331): len =   5 > 0000026a82\n");
+    let eclipse =
+        format!("09-23 01:35:22.225: D/NxpNciX(4331): len =  18 > {data}\n09-23 01:35:22.240: D/NxpNciR(4331): len =   5 > 0000026a82\n");
     exchange(&eclipse, Format::Nci, 15_000_000);
     let st = format!(
         "09-17 15:39:52.450   942 14865 W StNfcHal: , reading next 2 bytes\n09-17 15:39:52.452   942 14864 D StNfcHal: (#00018) Tx {}\n\
@@ -86,7 +92,11 @@ fn androids_log_as_several_programs_show_it() {
     );
     exchange(&st, Format::Nci, 8_000_000);
     // Remarks of the same tag without bytes.
-    exchange(&format!("{eclipse}09-23 01:35:23.000: D/NxpNciX(4331): queue is empty\n"), Format::Nci, 15_000_000);
+    exchange(
+        &format!("{eclipse}09-23 01:35:23.000: D/NxpNciX(4331): queue is empty\n"),
+        Format::Nci,
+        15_000_000,
+    );
 }
 
 #[test]
@@ -128,7 +138,11 @@ fn listings_of_a_proxmark() {
 fn a_record_of_a_trace_without_bytes_has_a_byte_of_parity() {
     // traces/hf_iclass_sniff.trace of the Proxmark3 project.
     let mut trace = Vec::new();
-    for (t, length, rest) in [(100u32, 1u16, &[0x0A, 0x80][..]), (200, 0, &[0x00]), (300, 0x8000 | 2, &[0x04, 0x00, 0x00])] {
+    for (t, length, rest) in [
+        (100u32, 1u16, &[0x0A, 0x80][..]),
+        (200, 0, &[0x00]),
+        (300, 0x8000 | 2, &[0x04, 0x00, 0x00]),
+    ] {
         trace.extend_from_slice(&t.to_le_bytes());
         trace.extend_from_slice(&[16, 0]);
         trace.extend_from_slice(&length.to_le_bytes());
@@ -138,7 +152,12 @@ fn a_record_of_a_trace_without_bytes_has_a_byte_of_parity() {
     assert_eq!((format, events.len()), (Format::Pm3Trace, 3));
     assert_eq!(events[2].data.as_deref(), Some(&[0x04, 0x00][..]));
     let mut again = Vec::new();
-    export::convert(Import::open(Cursor::new(trace.clone()), None).unwrap(), Format::Pm3Trace, &mut again).unwrap();
+    export::convert(
+        Import::open(Cursor::new(trace.clone()), None).unwrap(),
+        Format::Pm3Trace,
+        &mut again,
+    )
+    .unwrap();
     assert_eq!(again, trace);
 }
 
@@ -151,7 +170,8 @@ fn frames_of_felica_have_a_checksum_of_their_own() {
     assert_eq!(events[0].crc, Some(Crc::Ok));
     let name = tapdoor_captures::Decoder::new().decode(&events[0]).name;
     assert_eq!(name, "SENSF_REQ");
-    let listing = "      Start |        End | Src | Data | CRC | Annotation\n  0 |  1000 | Rdr |b2  4d  06  00  ff  ff  00  00  09  21  |  ok | \n";
+    let listing =
+        "      Start |        End | Src | Data | CRC | Annotation\n  0 |  1000 | Rdr |b2  4d  06  00  ff  ff  00  00  09  21  |  ok | \n";
     let (_, events) = read(listing.as_bytes());
     assert_eq!(tapdoor_captures::Decoder::new().decode(&events[0]).name, "SENSF_REQ");
 }
@@ -166,9 +186,26 @@ fn what_scriptor_prints_and_what_it_reads() {
     let (format, events) = read(printed.as_bytes());
     assert_eq!(format, Format::Arrows);
     let found = apdus(&events);
-    assert_eq!(found[..2], [(Direction::Out, SELECT.to_owned()), (Direction::In, "6a82".to_owned())]);
+    assert_eq!(
+        found[..2],
+        [(Direction::Out, SELECT.to_owned()), (Direction::In, "6a82".to_owned())]
+    );
     assert_eq!(found[3], (Direction::In, "000102030405060708090a0b0c0d0e0f9000".to_owned()));
     let script = "reset\n00 A4 04 00 \\\n09 F0 54 41 50 44 4F 4F 52 01 00\nexit\nwhatever\n";
     let (format, events) = read(script.as_bytes());
-    assert_eq!((format, apdus(&events)), (Format::Scriptor, vec![(Direction::Out, SELECT.to_owned())]));
+    assert_eq!(
+        (format, apdus(&events)),
+        (Format::Scriptor, vec![(Direction::Out, SELECT.to_owned())])
+    );
+}
+
+#[test]
+fn an_atr_in_the_header_does_not_become_a_reset() {
+    // apdu4j's test.dump through GSMTAP and back: the packet with the ATR was read as an event.
+    let dump = format!("# ATR: 3B80800101\n# PROTOCOL: T=1\n{SELECT}\n6A82\n");
+    let (_, events) = read(dump.as_bytes());
+    let mut other = Vec::new();
+    let report = export::convert(Import::open(Cursor::new(dump.into_bytes()), None).unwrap(), Format::Gsmtap, &mut other).unwrap();
+    assert!(report.losses.is_empty(), "{:?}", report.losses.list());
+    assert_eq!(read(&other).1, events);
 }
