@@ -36,12 +36,15 @@ impl Kind {
             [0xD5, ..] => Self::Refused,
             [0x63 | 0x67..=0x6F, _] => Self::Refused,
             [value] | [0x90, value] | [value, 0x90, 0x00] => Self::Parameter(*value),
-            // Some drivers add the status word that the reader leaves out.
-            [name @ .., 0x90, 0x00] | name if name.len() > 3 && name.iter().all(u8::is_ascii_graphic) => {
-                Self::Name(String::from_utf8_lossy(name).into_owned())
-            }
             [] => Self::Nothing,
-            _ => Self::Refused,
+            other => {
+                // Some drivers add the status word that the reader leaves out.
+                let name = other.strip_suffix(&[0x90, 0x00]).unwrap_or(other);
+                match name.len() > 3 && name.iter().all(u8::is_ascii_graphic) {
+                    true => Self::Name(String::from_utf8_lossy(name).into_owned()),
+                    false => Self::Refused,
+                }
+            }
         }
     }
 }

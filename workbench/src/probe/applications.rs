@@ -91,7 +91,7 @@ pub(super) fn check(probe: &mut Probe<'_>) -> Result<(), LinkError> {
         let answer = probe.select(aid)?;
         let state = State::of(answer.sw);
         let times = match state {
-            State::Present => Some(again(probe, aid, answer.time)?).flatten(),
+            State::Present => again(probe, aid, answer.time)?,
             _ => None,
         };
         probe.tell(Finding::Application(Application {
