@@ -66,7 +66,7 @@ impl Terminal {
 impl Hears for Terminal {
     fn hear(&mut self, frame: Received<'_>, answer: &mut RxFrame) -> bool {
         let delay = match self.card.receive(frame, answer) {
-            Event::Silent => return false,
+            Event::Silent | Event::Granted => return false,
             Event::Other => {
                 self.card.back();
                 return false;
@@ -114,6 +114,8 @@ pub struct Air<'a> {
     pub fault: Box<dyn FnMut(usize) -> Option<Fault> + 'a>,
     pub seen: Vec<Seen>,
     pub exchanges: usize,
+    /// Of a collision only its place is heard.
+    pub blind: bool,
 }
 
 impl<'a> Air<'a> {
@@ -123,6 +125,7 @@ impl<'a> Air<'a> {
             fault: Box::new(|_| None),
             seen: Vec::new(),
             exchanges: 0,
+            blind: false,
         }
     }
 
@@ -201,6 +204,9 @@ impl<'a> Air<'a> {
                 Step::Exchange(frame, expect) => {
                     rx.clear();
                     let outcome = self.exchange(frame, &expect, &mut rx);
+                    if self.blind && matches!(outcome, Err(RfError::Collision { .. })) {
+                        rx.clear();
+                    }
                     dialogue.answered(outcome, &rx);
                 }
                 Step::Send(frame) => {
