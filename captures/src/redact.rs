@@ -240,6 +240,15 @@ impl<E: Events> Redactor<E> {
             if let Some(digits) = digits {
                 self.secret(name, digits.as_bytes());
             }
+            // What a lock's chip drew: ephemeral keys among it.
+            if let Some(drawn) = event
+                .extra
+                .text(name)
+                .filter(|_| name == "random")
+                .and_then(|digits| hex::decode(digits).ok())
+            {
+                self.secret("key", &drawn);
+            }
             if let Some(uid) = event
                 .extra
                 .text(name)

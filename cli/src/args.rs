@@ -387,14 +387,15 @@ pub struct ShowArgs {
     /// Decipher Aliro with this key: an ephemeral private key of either side, or Kpersistent; 64 hexadecimal digits
     #[arg(long, value_name = "HEX")]
     pub key: Vec<String>,
-    /// Decipher Aliro as this lock.toml's lock: its reader group, its credentials, and what its chip remembers (fast transactions)
+    /// Decipher Aliro as this lock.toml's lock: its reader group, its credentials, what its chip remembers (fast transactions), and what a
+    /// tape with secrets holds
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tapdoor verify today.tape --config site/lock.toml\n  tapdoor verify today.tape --config site/lock.toml --tap 3 -v\n  tapdoor lock --config site/lock.toml --reader pcsc: --record full.tape --show-secrets   (a tape without masks)\n\nWith the keys of lock.toml every challenge, token, AUTN, RES and session key is recomputed, and today's lock is run over the\nrecorded answers. What a masked tape cannot prove is said.\nExit status: 0 same decisions and right values, 1 not, 4 the tape is not understood."
+    after_help = "Examples:\n  tapdoor verify today.tape --config site/lock.toml\n  tapdoor verify today.tape --config site/lock.toml --tap 3 -v\n  tapdoor lock --config site/lock.toml --reader pcsc: --record full.tape --show-secrets   (a tape without masks)\n  tapdoor verify full.tape --config site/lock.toml --method aliro\n\nWith the keys of lock.toml every challenge, token, AUTN, RES and session key is recomputed, and today's lock is run over the\nrecorded answers. What a masked tape cannot prove is said. Aliro: a fast transaction needs its Kpersistent (in the lock's store), a\nstandard one an ephemeral key of either side (on a tape that was recorded with --show-secrets, or --key).\nExit status: 0 same decisions and right values, 1 not, 4 the tape is not understood."
 )]
 pub struct VerifyArgs {
     /// The tape
@@ -408,6 +409,9 @@ pub struct VerifyArgs {
     /// This tap only
     #[arg(long, value_name = "N")]
     pub tap: Option<u64>,
+    /// Open Aliro with this key, too: an ephemeral private key of either side, or Kpersistent; 64 hexadecimal digits
+    #[arg(long, value_name = "HEX")]
+    pub key: Vec<String>,
     /// Print identities whole
     #[arg(long)]
     pub show_secrets: bool,
@@ -443,7 +447,7 @@ pub struct ConvertArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tapdoor replay today.tape --as card --config site/lock.toml             today's lock in this process\n  tapdoor replay today.tape --as card --config site/lock.toml --serve vpcd:127.0.0.1:35963\n  tapdoor replay today.tape --as card --strict --serve tcp-listen:127.0.0.1:0\n  tapdoor replay today.tape --as lock --reader pcsc: --config site/lock.toml\n  tapdoor replay today.tape --as lock --reader pcsc:\n\nWith --config the answers (as card) and the challenges (as lock) are made anew: same decisions, not same bytes.\nExit status: 0 as recorded, 1 differences, 3 reader or card failed, 4 the tape is not understood."
+    after_help = "Examples:\n  tapdoor replay today.tape --as card --config site/lock.toml             today's lock in this process\n  tapdoor replay today.tape --as card --config site/lock.toml --serve vpcd:127.0.0.1:35963\n  tapdoor replay aliro.tape --as card --config site/lock.toml --phone site/phone.toml --method aliro\n  tapdoor replay today.tape --as card --strict --serve tcp-listen:127.0.0.1:0\n  tapdoor replay today.tape --as lock --reader pcsc: --config site/lock.toml\n  tapdoor replay today.tape --as lock --reader pcsc:\n\nWith --config the answers (as card) and the challenges (as lock) are made anew: same decisions, not same bytes.\nExit status: 0 as recorded, 1 differences, 3 reader or card failed, 4 the tape is not understood."
 )]
 pub struct ReplayArgs {
     /// The tape
@@ -454,6 +458,9 @@ pub struct ReplayArgs {
     /// lock.toml, with whose keys values are made anew
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// As card: phone.toml, with whose credentials Aliro's answers are made anew; without it the one beside lock.toml, if there is one
+    #[arg(long, value_name = "FILE")]
+    pub phone: Option<PathBuf>,
     /// Try only these methods, in this order, as the lock that recorded did with its --method
     #[arg(long, value_name = "METHOD", value_delimiter = ',')]
     pub method: Vec<String>,

@@ -7,7 +7,7 @@ use tapdoor_chip::SqliteStore;
 use tapdoor_link::stop::Stop;
 use tapdoor_link::{CardLink, LinkErrorKind, Scripted};
 use tapdoor_protocol::door::Reason;
-use tapdoor_reader::source::{CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError, SourceErrorKind};
+use tapdoor_reader::source::{Activation, CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError, SourceErrorKind};
 use tapdoor_reader::{Lock, LockConfig, LockEvent, TapVerdict};
 
 /// What the source does at each `wait_card`.
@@ -42,6 +42,7 @@ impl CardSource for Turns {
                     atr: None,
                     protocol: Protocol::T1,
                     hold: Hold::Exclusive,
+                    activation: Activation::default(),
                 })
             }
             Some(Turn::Busy) => Err(SourceError::new(SourceErrorKind::Busy, "test", "another program")),

@@ -7,7 +7,7 @@ use tapdoor_hce_card::serve::Card;
 use tapdoor_hce_card::{HasPhone, Phone, PhoneLink};
 use tapdoor_link::stop::Stop;
 use tapdoor_link::{CardLink, FaultPlan, Faulty, Limits, LinkError, LinkErrorKind};
-use tapdoor_reader::source::{ANSWER_TIMEOUT, CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError};
+use tapdoor_reader::source::{ANSWER_TIMEOUT, Activation, CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError};
 
 /// A phone that is shared between the source and whoever changes its switches.
 #[derive(Clone)]
@@ -143,6 +143,7 @@ impl CardSource for SimSource {
             atr: Some(ATR.to_vec()),
             protocol: Protocol::T1,
             hold: Hold::Exclusive,
+            activation: Activation::default(),
         })
     }
 

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use tapdoor_link::{CardLink, LinkError, LinkErrorKind};
 use tapdoor_protocol::aid::Aid;
+use tapdoor_reader::source::Activation;
 use tapdoor_workbench::probe::applications::State;
 use tapdoor_workbench::probe::atr::{Atr, Kind};
 use tapdoor_workbench::probe::uid::{Kind as UidKind, Uid};
@@ -50,7 +51,9 @@ impl CardLink for Table {
 
 fn run(card: &mut Table, atr: Option<&[u8]>) -> (Vec<Finding>, Result<(), LinkError>) {
     let findings = RefCell::new(Vec::new());
-    let outcome = probe(card, atr, true, &|finding| findings.borrow_mut().push(finding));
+    let outcome = probe(card, atr, true, &Activation::default(), &|finding| {
+        findings.borrow_mut().push(finding)
+    });
     (findings.into_inner(), outcome)
 }
 
@@ -125,7 +128,7 @@ fn nothing_is_sent_that_could_change_a_card() {
     assert_eq!(unique.len(), card.sent.len(), "something is asked twice");
     // Nobody is in between: nothing that is meant for a reader reaches the phone.
     let mut raw = Table::new(&[]);
-    probe(&mut raw, Some(&PHONE_ATR), false, &|_| ()).unwrap();
+    probe(&mut raw, Some(&PHONE_ATR), false, &Activation::default(), &|_| ()).unwrap();
     assert_eq!(raw.sent, card.sent[2..]);
     // The reader is not asked for the UID of a contact card, which would take it for a command of its own.
     let mut contact = Table::new(&[]);

@@ -252,6 +252,10 @@ impl<W: Write> Gsmtap<W> {
 }
 
 impl<W: Write> Exporter for Gsmtap<W> {
+    fn own_apdus(&mut self) {
+        self.pairs.own_apdus();
+    }
+
     fn event(&mut self, event: &Event, losses: &mut Losses) -> io::Result<()> {
         if let Some(atr) = self.atr.take() {
             self.tap = event.tap;

@@ -148,6 +148,8 @@ pub(crate) struct Listing {
     frame: Option<Frame>,
     /// Times are gaps and durations.
     relative: bool,
+    /// Times are microseconds and not carrier periods.
+    microseconds: bool,
     end: u64,
 }
 
@@ -173,6 +175,17 @@ struct Frame {
 }
 
 impl Listing {
+    /// Bytes and their meaning in a row of their own, as a remark on the frame.
+    fn deciphered(&mut self, data: &str, text: &str) {
+        if let Some(frame) = &mut self.frame
+            && frame.text.len() < 1 << 12
+        {
+            let text = format!("deciphered: {data} {text}");
+            frame.text.push_str(if frame.text.is_empty() { "" } else { "; " });
+            frame.text.push_str(text.trim_end_matches(['|', ' ']));
+        }
+    }
+
     fn finish(&mut self, out: &mut Out) {
         let Some(frame) = self.frame.take() else {
             return;
@@ -209,13 +222,15 @@ impl Listing {
             "Rdr" => Some(Direction::Out),
             "Tag" => Some(Direction::In),
             "" => None,
+            // What the client has deciphered of the frame above it.
+            "*" => return Ok(self.deciphered(data, text)),
             other => return Err(Wrong::new(format!("\"{}\" as the source", shown(other.as_bytes()))).expected("Rdr or Tag")),
         };
         match dir {
             Some(dir) => {
                 self.finish(out);
                 let number = |text: &str| {
-                    text.parse::<u64>().map_err(|_| {
+                    periods_of(text, self.microseconds).ok_or_else(|| {
                         Wrong::new(format!("\"{}\" as a time", shown(text.as_bytes()))).expected("a number of carrier periods")
                     })
                 };
@@ -237,7 +252,7 @@ impl Listing {
                 });
             }
             // A frame delay between two frames, or a remark.
-            None if data.is_empty() || data.starts_with("fdt") => return Ok(()),
+            None if data.is_empty() || data.starts_with("fdt") || data.starts_with("Frame Delay") => return Ok(()),
             None => {}
         }
         let Some(frame) = &mut self.frame else {
@@ -274,6 +289,15 @@ impl Listing {
     }
 }
 
+/// A time as carrier periods. Some clients write times before the first one with a sign: those are 0.
+fn periods_of(text: &str, microseconds: bool) -> Option<u64> {
+    if microseconds || text.contains('.') {
+        let time: f64 = text.parse().ok()?;
+        return (time.abs() < 1e15).then_some((time.max(0.0) * 13.56).round() as u64);
+    }
+    text.parse::<i64>().ok().map(|time| time.max(0).unsigned_abs())
+}
+
 /// `26`, `26(7)`, `4d!`, `04'`: a byte, whether its parity is wrong, and how many bits of it there are.
 fn byte(word: &str) -> Option<(u8, bool, Option<u32>)> {
     let value = u8::from_str_radix(word.get(..2)?, 16).ok()?;
@@ -303,11 +327,19 @@ impl LineFormat for Listing {
             self.state = State::Table;
             return Ok(());
         }
+        if line.contains("all times are in") {
+            self.microseconds = line.contains("microseconds");
+        }
+        // Rows without the heading.
+        if self.state == State::Before && (line.contains("| Rdr |") || line.contains("| Tag |")) {
+            self.state = State::Table;
+        }
         if self.state == State::Before || line.trim().is_empty() || line.trim_start().starts_with("---") {
             return Ok(());
         }
         match line.matches('|').count() {
             4.. => self.row(line, out),
+            3 if line.contains("|Frame Delay Time") => Ok(()),
             // The client's own lines begin with a mark in brackets or a prompt.
             _ if line.starts_with('[') || line.contains("pm3 -->") => {
                 self.finish(out);

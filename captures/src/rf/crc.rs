@@ -2,8 +2,12 @@
 
 use crate::event::Crc;
 
-const TABLE: [u16; 256] = {
-    let mut table = [0; 256];
+/// So many bytes are taken at once.
+const SLICE: usize = 8;
+
+/// `TABLES[n][byte]` is what a byte makes of the sum with `n` zeros behind it. With all of them, the bytes of a slice do not wait for each other.
+const TABLES: [[u16; 256]; SLICE] = {
+    let mut tables = [[0; 256]; SLICE];
     let mut at = 0;
     while at < 256 {
         let mut crc = at as u16;
@@ -12,14 +16,33 @@ const TABLE: [u16; 256] = {
             crc = if crc & 1 != 0 { crc >> 1 ^ 0x8408 } else { crc >> 1 };
             bit += 1;
         }
-        table[at] = crc;
+        tables[0][at] = crc;
         at += 1;
     }
-    table
+    let mut zeros = 1;
+    while zeros < SLICE {
+        let mut at = 0;
+        while at < 256 {
+            let before = tables[zeros - 1][at];
+            tables[zeros][at] = before >> 8 ^ tables[0][(before & 0xFF) as usize];
+            at += 1;
+        }
+        zeros += 1;
+    }
+    tables
 };
 
 fn run(start: u16, data: &[u8]) -> u16 {
-    data.iter().fold(start, |crc, byte| crc >> 8 ^ TABLE[usize::from(crc as u8 ^ byte)])
+    let (slices, rest) = data.as_chunks::<SLICE>();
+    let crc = slices.iter().fold(start, |crc, slice| {
+        let [low, high] = crc.to_le_bytes();
+        let first = TABLES[7][usize::from(slice[0] ^ low)] ^ TABLES[6][usize::from(slice[1] ^ high)];
+        let middle = TABLES[5][usize::from(slice[2])] ^ TABLES[4][usize::from(slice[3])] ^ TABLES[3][usize::from(slice[4])];
+        let last = TABLES[2][usize::from(slice[5])] ^ TABLES[1][usize::from(slice[6])] ^ TABLES[0][usize::from(slice[7])];
+        first ^ middle ^ last
+    });
+    rest.iter()
+        .fold(crc, |crc, byte| crc >> 8 ^ TABLES[0][usize::from(crc as u8 ^ byte)])
 }
 
 /// The two bytes that follow `data` in a frame of type A.
@@ -64,6 +87,17 @@ mod tests {
         assert_eq!(b(b"123456789"), [0x6E, 0x90]);
         assert_eq!(a(&[0x50, 0x00]), [0x57, 0xCD]);
         assert!(holds(&[0x05, 0x00, 0x00, 0x71, 0xFF]));
+    }
+
+    #[test]
+    fn slices_and_single_bytes_give_the_same_sum() {
+        let data: Vec<u8> = (0..100u8).map(|n| n.wrapping_mul(37) ^ 0x5A).collect();
+        for length in 0..data.len() {
+            let slow = data[..length].iter().fold(0x6363u16, |crc, byte| {
+                (0..8).fold(crc ^ u16::from(*byte), |crc, _| if crc & 1 != 0 { crc >> 1 ^ 0x8408 } else { crc >> 1 })
+            });
+            assert_eq!(run(0x6363, &data[..length]), slow, "{length} bytes");
+        }
     }
 
     #[test]

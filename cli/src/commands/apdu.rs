@@ -22,7 +22,7 @@ pub fn run(args: &ApduArgs, out: &mut Out, stop: &Stop) -> Outcome {
     let info = source.describe();
     let recorded = args.record.as_ref().map(|path| tape(path, &info, args.show_secrets)).transpose()?;
     if let Some(tape) = &recorded {
-        source.record_frames(tape.clone());
+        source.record_frames(Some(tape.clone()));
     }
     if info.listen.is_some() {
         out.event(&ready(&info), || format!("ready: {}", info.name))?;

@@ -29,22 +29,26 @@ pub fn run(args: &ProbeArgs, out: &mut Out, stop: &Stop) -> Outcome {
     let mut source = args.reader.reader.open(None, Duration::ZERO)?;
     let info = source.describe();
     out.event(&ready(&info), || format!("{} {} ({})", label("reader"), info.name, info.driver))?;
+    let record = |atr| {
+        let tape = args.record.as_ref().map(|path| tape_of(path, &info, atr, args.show_secrets));
+        tape.transpose()
+    };
+    // Where there are frames, the search is on the tape. Where there are none, the ATR heads it: it is all that tells how the card was found.
+    let frames = if info.mode == "raw" { record(None)? } else { None };
+    source.record_frames(frames.clone());
     let Some(session) = wait_for_card(source.as_mut(), args.wait, stop)? else {
         return Ok(INTERRUPTED);
     };
     let atr = session.atr.clone();
-    let recorded = args
-        .record
-        .as_ref()
-        .map(|path| tape_of(path, &info, atr.clone(), args.show_secrets))
-        .transpose()?;
-    if let Some(tape) = &recorded {
-        source.record_frames(tape.clone());
-    }
+    let recorded = match frames {
+        Some(tape) => Some(tape),
+        None => record(atr.clone())?,
+    };
     let epoch = recorded.as_ref().map_or_else(Instant::now, |t| t.lock().epoch());
     let link = Recorder::new(session.link, recorded, epoch);
     // Raw links and libnfc lead to the card itself.
     let reader = info.mode != "raw" && info.driver != "libnfc";
+    let activation = session.activation;
     let mut sum = Sum::default();
     let mut written = Ok(());
     let mut hear = |finding: Finding| {
@@ -52,7 +56,7 @@ pub fn run(args: &ProbeArgs, out: &mut Out, stop: &Stop) -> Outcome {
             written = show(&finding, args.show_secrets, &mut sum, out);
         }
     };
-    let work = move |link: &mut Attended<_>, tell: &dyn Fn(Finding)| probe(link, atr.as_deref(), reader, tell);
+    let work = move |link: &mut Attended<_>, tell: &dyn Fn(Finding)| probe(link, atr.as_deref(), reader, &activation, tell);
     let outcome = attend_and_hear(link, ANSWER_TIMEOUT, stop, work, &mut hear);
     written?;
     let failed = |e: LinkError| {

@@ -127,6 +127,8 @@ pub enum Found {
         card: type_a::Card,
         /// ISO-DEP, if it knows it and it was activated.
         iso_dep: Option<(Ats, Parameters)>,
+        /// The ATS as it came, from TL on; empty without ISO-DEP.
+        ats: Vec<u8>,
     },
     /// Type B.
     B {
@@ -256,17 +258,22 @@ impl<'a> Round<'a> {
         match &mut self.state {
             State::SelectA(select) => match select.finished() {
                 Some(Ok(Some(card))) if card.sak.has_iso_dep() => self.state = State::Activate(card, Activate::new(self.plan.wishes)),
-                Some(Ok(Some(card))) => self.found(Found::A { card, iso_dep: None }),
+                Some(Ok(Some(card))) => self.found(Found::A {
+                    card,
+                    iso_dep: None,
+                    ats: Vec::new(),
+                }),
                 Some(Ok(None)) => self.next(),
                 Some(Err(error)) => self.failed(error.into()),
                 None => {}
             },
             State::Activate(card, activate) => match activate.finished() {
                 Some(Ok(iso_dep)) => {
-                    let card = *card;
+                    let (card, ats) = (*card, activate.ats().to_vec());
                     self.found(Found::A {
                         card,
                         iso_dep: Some(iso_dep),
+                        ats,
                     });
                 }
                 Some(Err(error)) => self.failed(error.into()),

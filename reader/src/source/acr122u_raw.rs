@@ -6,6 +6,7 @@
 //!
 //! Either way the firmware's polling is switched off while we work, and put back as it was at the end.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tapdoor_captures::{FrameTape, SharedTape};
@@ -16,7 +17,9 @@ use tapdoor_protocol::rf::frame::RxFrame;
 use tapdoor_protocol::rf::polling::Found;
 
 use super::pcsc::{PcscSource, choose, list_readers};
-use super::radio::{self, Polling, Radio, RadioLink, RadioSource, Recorded, atr, describe_found, round};
+use super::radio::{
+    self, Frames, Polling, Radio, RadioLink, RadioSource, Recorded, activation, atr, describe_found, record, round, tell_tape,
+};
 use super::{
     ANSWER_TIMEOUT, CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError, SourceErrorKind, SourceEvent, no_observer,
 };
@@ -159,7 +162,7 @@ pub struct ThroughCard {
     pcsc: PcscSource,
     polling: Polling,
     epoch: Instant,
-    tape: Option<SharedTape>,
+    frames: Frames,
     observer: Observer,
     firmware: Option<String>,
 }
@@ -169,22 +172,19 @@ struct Search {
     state: State,
     settings: Settings,
     firmware: Option<String>,
-    tape: Option<FrameTape>,
     found: Result<Option<Found>, String>,
 }
 
 /// Takes the reader over and looks for the card once.
-fn search(link: &mut dyn CardLink, polling: &Polling, epoch: Instant, tape: Option<FrameTape>) -> Result<Search, ChipError> {
+fn search(link: &mut dyn CardLink, polling: &Polling, epoch: Instant, frames: &Frames) -> Result<Search, ChipError> {
     let gone = |e: LinkError| ChipError::Port(crate::pn532::PortError::new(crate::pn532::PortErrorKind::Gone, e));
     let name = firmware(link).map_err(gone)?;
     let mut quiet = Quiet::new(link).map_err(gone)?;
     let settings = quiet.settings;
     let mut chip = Chip::new(AcrPort::new(&mut quiet));
     chip.start(false)?;
-    let mut radio = FieldRecorder::new(RawField::new(chip, epoch), tape);
-    if let Some(tape) = radio.observer_mut() {
-        tape.search();
-    }
+    let mut radio = FieldRecorder::new(RawField::new(chip, epoch), Arc::clone(frames));
+    tell_tape(frames, FrameTape::search);
     let mut rx = RxFrame::new();
     let found = (|| {
         // The firmware has activated the card: without field it forgets that.
@@ -199,7 +199,7 @@ fn search(link: &mut dyn CardLink, polling: &Polling, epoch: Instant, tape: Opti
         Ok(Err(e)) => Err(e.to_string()),
         Err(e) => Err(e.to_string()),
     };
-    let (radio, tape) = radio.into_parts();
+    let (radio, _) = radio.into_parts();
     let (_, state) = radio.into_parts();
     // The session that follows puts it back; without one it is done now.
     quiet.restore = !matches!(found, Ok(Some(_)));
@@ -207,7 +207,6 @@ fn search(link: &mut dyn CardLink, polling: &Polling, epoch: Instant, tape: Opti
         state,
         settings,
         firmware: name,
-        tape,
         found,
     })
 }
@@ -227,9 +226,9 @@ impl CardSource for ThroughCard {
         loop {
             let session = self.pcsc.wait_card(stop)?;
             let (polling, epoch) = (self.polling.clone(), self.epoch);
-            let tape = self.tape.clone().map(|tape| FrameTape::new(tape, epoch));
+            let frames = Arc::clone(&self.frames);
             let patience = ANSWER_TIMEOUT + Duration::from_millis(500);
-            let work = move |link: &mut tapdoor_link::Attended<Link>| search(link, &polling, epoch, tape);
+            let work = move |link: &mut tapdoor_link::Attended<Link>| search(link, &polling, epoch, &frames);
             let detail = match attend(session.link, patience, stop, work) {
                 Ok((link, Ok(search))) => {
                     self.firmware = search.firmware;
@@ -241,7 +240,7 @@ impl CardSource for ThroughCard {
                                 restore: true,
                             };
                             let radio = RawField::resume(Chip::new(AcrPort::new(link)), search.state);
-                            let recorded: Recorded<CardRadio> = FieldRecorder::new(radio, search.tape);
+                            let recorded: Recorded<CardRadio> = FieldRecorder::new(radio, Arc::clone(&self.frames));
                             match RadioLink::new(recorded, &found, true, drop) {
                                 Ok(link) => {
                                     return Ok(Session {
@@ -249,6 +248,7 @@ impl CardSource for ThroughCard {
                                         atr: Some(atr(&found)),
                                         protocol: Protocol::T1,
                                         hold: Hold::Exclusive,
+                                        activation: activation(&found),
                                     });
                                 }
                                 Err(_) => describe_found(&found),
@@ -272,12 +272,12 @@ impl CardSource for ThroughCard {
     }
 
     fn set_observer(&mut self, observer: Observer) {
-        self.pcsc.set_observer(std::sync::Arc::clone(&observer));
+        self.pcsc.set_observer(Arc::clone(&observer));
         self.observer = observer;
     }
 
-    fn record_frames(&mut self, tape: SharedTape) {
-        self.tape = Some(tape);
+    fn record_frames(&mut self, tape: Option<SharedTape>) {
+        record(&self.frames, tape, self.epoch);
     }
 }
 
@@ -297,7 +297,7 @@ pub fn open(fragment: &str, polling: Polling) -> Result<Box<dyn CardSource>, Sou
             pcsc: PcscSource::open(fragment)?,
             polling,
             epoch: Instant::now(),
-            tape: None,
+            frames: Frames::default(),
             observer: no_observer(),
             firmware: None,
         })),

@@ -9,7 +9,8 @@ use tapdoor_protocol::pn532::{Answer, Modulation};
 
 use super::pn532::is_lost;
 use super::{
-    ANSWER_TIMEOUT, CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError, SourceErrorKind, SourceEvent, no_observer,
+    ANSWER_TIMEOUT, Activation, CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError, SourceErrorKind, SourceEvent,
+    no_observer,
 };
 use crate::pn532::{Chip, ChipError, FirmwareCard, Port};
 
@@ -186,6 +187,7 @@ impl<D: Device> CardSource for FirmwareSource<D> {
                 Ok(card) => {
                     self.tap = true;
                     let atr = atr(card.ats());
+                    let (uid, ats) = (card.uid().to_vec(), card.ats().to_vec());
                     let link = FirmwareLink {
                         card: Some(card),
                         slot: Arc::clone(&self.slot),
@@ -195,6 +197,10 @@ impl<D: Device> CardSource for FirmwareSource<D> {
                         atr: Some(atr),
                         protocol: Protocol::T1,
                         hold: Hold::Exclusive,
+                        activation: Activation {
+                            uid: Some(uid),
+                            ats: Some(ats),
+                        },
                     });
                 }
                 Err((_, Some(e))) if is_lost(&e) => self.lose(&e),

@@ -13,7 +13,8 @@ use tapdoor_link::{CardLink, Limits, LinkError, LinkErrorKind};
 
 use super::firmware::atr;
 use super::{
-    ANSWER_TIMEOUT, CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError, SourceErrorKind, SourceEvent, no_observer,
+    ANSWER_TIMEOUT, Activation, CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError, SourceErrorKind, SourceEvent,
+    no_observer,
 };
 
 const LAYER: &str = "libnfc";
@@ -293,6 +294,10 @@ impl CardSource for LibnfcSource {
                         atr: Some(atr(&whole)),
                         protocol: Protocol::T1,
                         hold: Hold::Exclusive,
+                        activation: Activation {
+                            uid: card.uid.get(..card.uid_len).map(<[u8]>::to_vec),
+                            ats: Some(whole),
+                        },
                     });
                 }
                 Ok(found) => {

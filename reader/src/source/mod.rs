@@ -42,8 +42,8 @@ pub trait CardSource: Send {
     /// Who is told what happens while this source waits.
     fn set_observer(&mut self, observer: Observer);
 
-    /// Records the frames of what comes, for sources that have frames.
-    fn record_frames(&mut self, tape: SharedTape) {
+    /// From now on frames go onto this tape, or onto none, for sources that have frames. A session that has begun is recorded from here.
+    fn record_frames(&mut self, tape: Option<SharedTape>) {
         let _ = tape;
     }
 }
@@ -98,6 +98,17 @@ pub struct Session {
     pub protocol: Protocol,
     /// How it is held.
     pub hold: Hold,
+    /// What the activation told of it.
+    pub activation: Activation,
+}
+
+/// What whoever activated a card learned of it. Behind PC/SC that is the reader's firmware, which keeps it to itself: there both are `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Activation {
+    /// Its identifier: UID of type A, PUPI of type B.
+    pub uid: Option<Vec<u8>>,
+    /// Its answer to select (type A), as it came, from TL on.
+    pub ats: Option<Vec<u8>>,
 }
 
 impl Session {
@@ -114,6 +125,7 @@ impl fmt::Debug for Session {
             .field("atr", &self.atr)
             .field("protocol", &self.protocol)
             .field("hold", &self.hold)
+            .field("activation", &self.activation)
             .finish_non_exhaustive()
     }
 }

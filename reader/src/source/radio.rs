@@ -13,7 +13,8 @@ use tapdoor_protocol::rf::polling::{Annotation, Found, Plan, PollError, Probe, R
 use tapdoor_protocol::rf::time::{self, Ticks};
 
 use super::{
-    ANSWER_TIMEOUT, CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError, SourceErrorKind, SourceEvent, no_observer,
+    ANSWER_TIMEOUT, Activation, CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError, SourceErrorKind, SourceEvent,
+    no_observer,
 };
 
 /// Pause between two rounds: a phone that reads polling frames wants them closer than 250 ms.
@@ -102,8 +103,23 @@ pub trait Device: Send {
     fn layer(&self) -> &'static str;
 }
 
+/// Where frames go: the same for source and session, so that recording may begin and end while a card is held.
+pub(super) type Frames = Arc<Mutex<Option<FrameTape>>>;
+
 /// A radio whose frames may be recorded.
-pub(super) type Recorded<R> = FieldRecorder<R, Option<FrameTape>>;
+pub(super) type Recorded<R> = FieldRecorder<R, Frames>;
+
+/// Tells the tape something, if there is one.
+pub(super) fn tell_tape(frames: &Frames, tell: impl FnOnce(&mut FrameTape)) {
+    if let Some(tape) = frames.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        tell(tape);
+    }
+}
+
+/// The frames of a link whose clock counts from `epoch` go there.
+pub(super) fn record(frames: &Frames, tape: Option<SharedTape>, epoch: Instant) {
+    *frames.lock().unwrap_or_else(PoisonError::into_inner) = tape.map(|tape| FrameTape::new(tape, epoch));
+}
 
 /// Where a radio waits that is lent to a session.
 #[derive(Debug)]
@@ -161,6 +177,21 @@ pub(super) fn atr(found: &Found) -> Vec<u8> {
     atr
 }
 
+/// What the search learned of a card.
+pub(super) fn activation(found: &Found) -> Activation {
+    match found {
+        Found::A { card, ats, .. } => Activation {
+            uid: Some(card.uid.as_bytes().to_vec()),
+            ats: Some(ats.clone()).filter(|ats| !ats.is_empty()),
+        },
+        Found::B { atqb, .. } => Activation {
+            uid: Some(atqb.pupi.0.to_vec()),
+            ats: None,
+        },
+        Found::F { .. } => Activation::default(),
+    }
+}
+
 /// What a card that knows no ISO-DEP is, for people.
 pub(super) fn describe_found(found: &Found) -> String {
     match found {
@@ -197,6 +228,7 @@ impl<R: Radio> RadioLink<R> {
             Found::A {
                 card,
                 iso_dep: Some((ats, _)),
+                ..
             } => (card.uid.as_bytes().to_vec(), ats.historical.clone()),
             Found::B { atqb, .. } => (atqb.pupi.0.to_vec(), Vec::new()),
             _ => (Vec::new(), Vec::new()),
@@ -258,7 +290,7 @@ pub struct RadioSource<D: Device> {
     slot: Slot<Recorded<D::Radio>>,
     polling: Polling,
     epoch: Instant,
-    tape: Option<SharedTape>,
+    frames: Frames,
     observer: Observer,
     rx: RxFrame,
     /// The card of the last `wait_card`, if it has not gone.
@@ -274,14 +306,14 @@ impl<D: Device> RadioSource<D> {
     pub fn open(mut device: D, polling: Polling) -> Result<Self, SourceError> {
         let epoch = Instant::now();
         let radio = device.open(epoch)?;
-        let slot = Slot(Arc::default());
-        slot.put(FieldRecorder::new(radio, None));
+        let (slot, frames) = (Slot(Arc::default()), Frames::default());
+        slot.put(FieldRecorder::new(radio, Arc::clone(&frames)));
         Ok(Self {
             device,
             slot,
             polling,
             epoch,
-            tape: None,
+            frames,
             observer: no_observer(),
             rx: RxFrame::new(),
             tap: None,
@@ -296,8 +328,7 @@ impl<D: Device> RadioSource<D> {
             if stop.is_stopped() {
                 return Err(SourceError::cancelled(self.device.layer()));
             }
-            if let Some(mut radio) = self.slot.take() {
-                self.attach(&mut radio);
+            if let Some(radio) = self.slot.take() {
                 return Ok(radio);
             }
             match self.device.open(self.epoch) {
@@ -305,7 +336,7 @@ impl<D: Device> RadioSource<D> {
                     if std::mem::take(&mut self.told_lost) {
                         (self.observer)(&SourceEvent::ReaderBack(self.device.describe().name));
                     }
-                    self.slot.put(FieldRecorder::new(radio, None));
+                    return Ok(FieldRecorder::new(radio, Arc::clone(&self.frames)));
                 }
                 Err(e) => {
                     if !std::mem::replace(&mut self.told_lost, true) {
@@ -314,15 +345,6 @@ impl<D: Device> RadioSource<D> {
                     let _ = backoff.pause(stop);
                 }
             }
-        }
-    }
-
-    fn attach(&self, radio: &mut Recorded<D::Radio>) {
-        let observer = radio.observer_mut();
-        if observer.is_none()
-            && let Some(tape) = &self.tape
-        {
-            *observer = Some(FrameTape::new(tape.clone(), self.epoch));
         }
     }
 
@@ -381,9 +403,7 @@ impl<D: Device> CardSource for RadioSource<D> {
         loop {
             let mut radio = self.radio(stop)?;
             let plan = self.polling.plan(&radio.abilities());
-            if let Some(tape) = radio.observer_mut() {
-                tape.search();
-            }
+            tell_tape(&self.frames, FrameTape::search);
             let outcome = (|| {
                 if fresh {
                     radio.set_field(false)?;
@@ -405,6 +425,7 @@ impl<D: Device> CardSource for RadioSource<D> {
                                 atr: Some(atr(&found)),
                                 protocol: Protocol::T1,
                                 hold: Hold::Exclusive,
+                                activation: activation(&found),
                             });
                         }
                         Err(radio) => self.slot.put(*radio),
@@ -452,9 +473,7 @@ impl<D: Device> CardSource for RadioSource<D> {
             }
             // Gone with a session that was abandoned, and the card with it.
             let Some(mut radio) = self.slot.take() else { break };
-            if let Some(tape) = radio.observer_mut() {
-                tape.quiet();
-            }
+            tell_tape(&self.frames, FrameTape::quiet);
             match is_there(&mut radio, technology, &mut self.rx) {
                 Ok(true) => misses = 0,
                 Ok(false) => misses += 1,
@@ -474,7 +493,7 @@ impl<D: Device> CardSource for RadioSource<D> {
         self.observer = observer;
     }
 
-    fn record_frames(&mut self, tape: SharedTape) {
-        self.tape = Some(tape);
+    fn record_frames(&mut self, tape: Option<SharedTape>) {
+        record(&self.frames, tape, self.epoch);
     }
 }

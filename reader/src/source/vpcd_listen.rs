@@ -10,7 +10,8 @@ use tapdoor_link::stop::{Backoff, Stop, StopGuard};
 use tapdoor_link::vpcd::{Frames, GET_ATR, POWER_OFF, POWER_ON, encode};
 
 use super::{
-    ANSWER_TIMEOUT, CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError, SourceErrorKind, SourceEvent, no_observer,
+    ANSWER_TIMEOUT, Activation, CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError, SourceErrorKind, SourceEvent,
+    no_observer,
 };
 
 const LAYER: &str = "vpcd";
@@ -132,6 +133,7 @@ impl VpcdListen {
                 atr: Some(atr),
                 protocol: Protocol::T1,
                 hold: Hold::Exclusive,
+                activation: Activation::default(),
             },
             kept,
         ))

@@ -1,4 +1,5 @@
-//! The ATS, by the reader's `FF CA 01 00 00` (PC/SC part 3, 3.2.2.1.3): some readers give all of it, some only its historical bytes, many nothing.
+//! The ATS, from our own search or by the reader's `FF CA 01 00 00` (PC/SC part 3, 3.2.2.1.3): some readers give all of it, some only its
+//! historical bytes, many nothing.
 
 use serde::Serialize;
 use tapdoor_link::LinkError;
@@ -61,7 +62,11 @@ impl Ats {
 }
 
 pub(super) fn check(probe: &mut Probe<'_>) -> Result<(), LinkError> {
-    if let Some(ats) = probe.ask_reader(&GET_ATS)? {
+    let ats = match &probe.activation.ats {
+        Some(ats) => Some(ats.clone()),
+        None => probe.ask_reader(&GET_ATS)?,
+    };
+    if let Some(ats) = ats {
         probe.tell(Finding::Ats(Ats::read(&ats)));
     }
     Ok(())

@@ -7,8 +7,8 @@
 //! | module | check | asks |
 //! |---|---|---|
 //! | [`atr`] | the ATR, from ISO/IEC 7816-3 and PC/SC part 3 | nothing: the reader has it |
-//! | [`uid`] | the UID, random or fixed | `FF CA 00 00 00` |
-//! | [`ats`] | the ATS | `FF CA 01 00 00` |
+//! | [`uid`] | the UID, random or fixed | nothing where our own search found the card, else `FF CA 00 00 00` |
+//! | [`ats`] | the ATS | likewise, `FF CA 01 00 00` |
 //! | [`android`] | host card emulation of Android | its liveness AID |
 //! | [`applications`] | our own applications, and those of the AID registry | SELECT of each |
 //! | [`times`] | answer times | nothing: the sum of what was asked |
@@ -26,6 +26,7 @@ use serde::Serialize;
 use tapdoor_link::{CardLink, LinkError, LinkErrorKind};
 use tapdoor_protocol::apdu::Response;
 use tapdoor_protocol::status::StatusWord;
+use tapdoor_reader::source::Activation;
 
 /// Something that a probe learned.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -64,6 +65,7 @@ pub struct Probe<'a> {
     atr: Option<&'a [u8]>,
     /// Whether a reader in between answers pseudo-APDUs.
     reader: bool,
+    activation: &'a Activation,
     tell: &'a dyn Fn(Finding),
     buffer: Vec<u8>,
     times: Vec<Duration>,
@@ -119,15 +121,23 @@ impl Probe<'_> {
 }
 
 /// Asks the card at `link`, whose ATR is `atr` if there is one, and tells what it learns as soon as it does. `reader`: whether pseudo-APDUs (class FF)
-/// are answered by a reader, as they are behind PC/SC; else they would reach the card, and are not sent.
+/// are answered by a reader, as they are behind PC/SC; else they would reach the card, and are not sent. `activation`: what is known from whoever
+/// found the card.
 ///
 /// # Errors
 /// The first exchange that failed; what was learned before has been told.
-pub fn probe(link: &mut dyn CardLink, atr: Option<&[u8]>, reader: bool, tell: &dyn Fn(Finding)) -> Result<(), LinkError> {
+pub fn probe(
+    link: &mut dyn CardLink,
+    atr: Option<&[u8]>,
+    reader: bool,
+    activation: &Activation,
+    tell: &dyn Fn(Finding),
+) -> Result<(), LinkError> {
     let mut probe = Probe {
         link,
         atr,
         reader,
+        activation,
         tell,
         buffer: Vec::with_capacity(300),
         times: Vec::new(),

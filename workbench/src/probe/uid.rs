@@ -1,4 +1,4 @@
-//! The UID, by the reader's `FF CA 00 00 00` (PC/SC part 3, 3.2.2.1.3), and whether it names the card (ISO/IEC 14443-3 6.5.4).
+//! The UID, from our own search or by the reader's `FF CA 00 00 00` (PC/SC part 3, 3.2.2.1.3), and whether it names the card (ISO/IEC 14443-3 6.5.4).
 
 use serde::Serialize;
 use tapdoor_link::LinkError;
@@ -89,7 +89,11 @@ const fn maker(first: u8) -> Option<&'static str> {
 }
 
 pub(super) fn check(probe: &mut Probe<'_>) -> Result<(), LinkError> {
-    if let Some(uid) = probe.ask_reader(&GET_UID)? {
+    let uid = match &probe.activation.uid {
+        Some(uid) => Some(uid.clone()),
+        None => probe.ask_reader(&GET_UID)?,
+    };
+    if let Some(uid) = uid {
         probe.tell(Finding::Uid(Uid::read(&uid)));
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tapdoor_hce_card::PhoneLink;
 use tapdoor_hce_card::serve::Card;
 use tapdoor_link::stop::Stop;
-use tapdoor_reader::source::{CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError};
+use tapdoor_reader::source::{Activation, CardSource, Hold, Observer, Protocol, ReaderInfo, Session, SourceError};
 
 use super::{Player, ReplayError, with_header};
 
@@ -108,6 +108,7 @@ impl CardSource for TapeSource {
             atr: self.atr.clone(),
             protocol: Protocol::T1,
             hold: Hold::Exclusive,
+            activation: Activation::default(),
         })
     }
 

@@ -40,6 +40,16 @@ struct Interface {
     resolution: u64,
 }
 
+impl Interface {
+    fn nanoseconds(self, ticks: u64) -> u64 {
+        match self.resolution {
+            1_000_000_000 => ticks,
+            1_000_000 => ticks.saturating_mul(1000),
+            other => u64::try_from(u128::from(ticks) * 1_000_000_000 / u128::from(other)).unwrap_or(u64::MAX),
+        }
+    }
+}
+
 /// A capture file.
 pub(crate) struct Capture<R> {
     input: R,
@@ -318,11 +328,7 @@ impl<R: BufRead> Capture<R> {
             return Err(binary(start + 8, found, "an interface description block before"));
         };
         let ticks = u64::from(self.u32(12)) << 32 | u64::from(self.u32(16));
-        let time = match described.resolution {
-            1_000_000_000 => ticks,
-            1_000_000 => ticks.saturating_mul(1000),
-            other => u64::try_from(u128::from(ticks) * 1_000_000_000 / u128::from(other)).unwrap_or(u64::MAX),
-        };
+        let time = described.nanoseconds(ticks);
         Ok(Packet {
             interface,
             time,
@@ -429,22 +435,19 @@ impl<R: BufRead> Capture<R> {
             let found = format!("a frame of {} bytes whose pseudo header says {length}", data.len());
             return Err(binary(offset + 2, found, "as many bytes as it says"));
         };
-        let (dir, state) = match event {
-            0xFE => (Direction::Out, None),
-            0xFF => (Direction::In, None),
-            0xFA => (Direction::Out, Some(Crc::Dropped)),
-            0xFB => (Direction::In, Some(Crc::Dropped)),
-            0xFC | 0xFD => {
-                let state = if event == 0xFC { "on" } else { "off" };
-                let event = Event::new(t, Layer::Rf).with("field", &state);
-                self.told(packet, event, out);
-                return Ok(());
-            }
-            other => return Err(binary(offset + 1, format!("event {other:02x}"), "FA to FF")),
+        let Some((dir, state)) = carried(event) else {
+            let state = match event {
+                0xFC => "on",
+                0xFD => "off",
+                other => return Err(binary(offset + 1, format!("event {other:02x}"), "FA to FF")),
+            };
+            let event = Event::new(t, Layer::Rf).with("field", &state);
+            self.told(packet, event, out);
+            return Ok(());
         };
         let made = Event {
             dir: Some(dir),
-            bits: matches!((dir, data), (Direction::Out, [0x26 | 0x52])).then_some(7),
+            bits: short(dir, data),
             crc: Some(state.unwrap_or_else(|| crc::state(data))),
             data: Some(data.to_vec()),
             ..Event::new(t, Layer::Rf)
@@ -488,6 +491,22 @@ impl<R: BufRead> Capture<R> {
     }
 }
 
+/// Which way the frame of such an event went, and what became of its CRC where that is known; `None` for events without a frame.
+const fn carried(event: u8) -> Option<(Direction, Option<Crc>)> {
+    match event {
+        0xFE => Some((Direction::Out, None)),
+        0xFF => Some((Direction::In, None)),
+        0xFA => Some((Direction::Out, Some(Crc::Dropped))),
+        0xFB => Some((Direction::In, Some(Crc::Dropped))),
+        _ => None,
+    }
+}
+
+/// The bits of REQA and WUPA.
+fn short(dir: Direction, data: &[u8]) -> Option<u32> {
+    matches!((dir, data), (Direction::Out, [0x26 | 0x52])).then_some(7)
+}
+
 /// An event, and what a remark knows of it.
 fn merged(mut event: Event, told: Event) -> Event {
     if told.layer == Layer::Apdu
@@ -509,6 +528,47 @@ fn merged(mut event: Event, told: Event) -> Event {
 }
 
 impl<R: BufRead> Importer for Capture<R> {
+    /// Most packets of a long file are frames without options, in pcapng of this machine's byte order, and stand as a whole in the reader's
+    /// buffer. What differs from that in the least is left to [`Self::more`], and so are all errors.
+    fn quick(&mut self, event: &mut Event) -> bool {
+        let Some(base) = self.base.filter(|_| self.kind == Kind::Pcapng && !self.big) else {
+            return false;
+        };
+        let Ok(chunk) = self.input.fill_buf() else {
+            return false;
+        };
+        let Some((head, rest)) = chunk.split_first_chunk::<32>() else {
+            return false;
+        };
+        let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let [version, kind, high, low] = [head[28], head[29], head[30], head[31]];
+        let (length, captured) = (word(4) as usize, word(20) as usize);
+        let size = usize::from(u16::from_be_bytes([high, low]));
+        let end = length.wrapping_sub(36);
+        let (Some((dir, state)), Some(interface)) = (carried(kind), self.interfaces.get(word(8) as usize)) else {
+            return false;
+        };
+        let plain = word(0) == 6
+            && version == 0
+            && interface.link == ISO_14443
+            && size + 4 <= captured
+            && captured <= MAX_BLOCK
+            && length == 32 + captured.next_multiple_of(4)
+            && rest.get(end..end + 4) == Some(&head[4..8]);
+        let Some(frame) = rest.get(..size).filter(|_| plain) else {
+            return false;
+        };
+        let ticks = u64::from(word(12)) << 32 | u64::from(word(16));
+        event.begin(interface.nanoseconds(ticks).saturating_sub(base), dir, frame);
+        event.bits = short(dir, frame);
+        event.crc = Some(state.unwrap_or_else(|| crc::state(frame)));
+        self.input.consume(length);
+        self.offset += length as u64;
+        self.packets += 1;
+        self.used += 1;
+        true
+    }
+
     fn more(&mut self, out: &mut Out) -> Result<bool, ReadError> {
         let start = self.offset;
         let Some(packet) = self.packet(out)? else {

@@ -29,7 +29,7 @@ use pcsc::{Context, Error, ReaderState, Scope, State};
 use tapdoor_link::card::Limits;
 use tapdoor_link::stop::{Backoff, Stop};
 
-use super::{CardSource, Observer, ReaderInfo, Session, SourceError, SourceErrorKind, SourceEvent, no_observer};
+use super::{Activation, CardSource, Observer, ReaderInfo, Session, SourceError, SourceErrorKind, SourceEvent, no_observer};
 use hold::{About, connect, start};
 use link::PcscLink;
 pub(crate) use readers::choose;
@@ -293,6 +293,7 @@ impl PcscSource {
                         atr: Some(about.atr).filter(|atr| !atr.is_empty()),
                         protocol: about.protocol,
                         hold: about.hold,
+                        activation: Activation::default(),
                     }));
                 }
                 Some(Err(e)) => e,

@@ -1,5 +1,7 @@
 //! The reader's activation of ISO-DEP on a selected type A card: RATS, ATS, PPS (ISO/IEC 14443-4 5.6.2).
 
+use alloc::vec::Vec;
+
 use super::ats::{Ats, AtsError, CID_MAX, PPSS, Pps, Rats};
 use super::{Parameters, frame_size, frame_size_code};
 use crate::rf::frame::{BitRate, Expect, Frame, RfError, RxFrame, Technology};
@@ -76,6 +78,8 @@ pub struct Activate {
     retries: u8,
     frame: [u8; 3],
     ats: Ats,
+    /// The ATS as it came.
+    bytes: Vec<u8>,
     parameters: Parameters,
     failure: Option<ActivateError>,
 }
@@ -93,6 +97,7 @@ impl Activate {
             retries: Self::RETRIES,
             frame: [0; 3],
             ats: Ats::default(),
+            bytes: Vec::new(),
             parameters: Parameters::new(Technology::A),
             failure: None,
         }
@@ -105,6 +110,12 @@ impl Activate {
             Some(failure) => Err(failure),
             None => Ok((self.ats.clone(), self.parameters)),
         })
+    }
+
+    /// The ATS as it came, from TL on; empty until it has.
+    #[must_use]
+    pub fn ats(&self) -> &[u8] {
+        &self.bytes
     }
 
     fn again(&mut self, failure: ActivateError) {
@@ -177,6 +188,7 @@ impl Dialogue for Activate {
             (State::Rats, Ok(())) => match Ats::parse(&answer.data) {
                 Ok(ats) => {
                     self.ats = ats;
+                    self.bytes.clone_from(&answer.data);
                     self.agree();
                     self.state = State::Guard;
                 }
