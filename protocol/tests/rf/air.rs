@@ -114,8 +114,6 @@ pub struct Air<'a> {
     pub fault: Box<dyn FnMut(usize) -> Option<Fault> + 'a>,
     pub seen: Vec<Seen>,
     pub exchanges: usize,
-    /// Of a collision only its place is heard.
-    pub blind: bool,
 }
 
 impl<'a> Air<'a> {
@@ -125,7 +123,6 @@ impl<'a> Air<'a> {
             fault: Box::new(|_| None),
             seen: Vec::new(),
             exchanges: 0,
-            blind: false,
         }
     }
 
@@ -204,9 +201,6 @@ impl<'a> Air<'a> {
                 Step::Exchange(frame, expect) => {
                     rx.clear();
                     let outcome = self.exchange(frame, &expect, &mut rx);
-                    if self.blind && matches!(outcome, Err(RfError::Collision { .. })) {
-                        rx.clear();
-                    }
                     dialogue.answered(outcome, &rx);
                 }
                 Step::Send(frame) => {
