@@ -371,7 +371,11 @@ fn datagrams_of_every_kind_from_anybody_harm_nothing() {
         assert_eq!(ask(reader, "106A e080"), "106A 0575778002");
     };
     // The longest datagrams that there are: a frame of 32,751 bytes, many frames in one, zeros.
-    let longest = ["106A ".to_owned() + &"02".repeat(32_751), "106A 2".repeat(10_900), "\0".repeat(65_507)];
+    let longest = [
+        "106A ".to_owned() + &"02".repeat(32_751),
+        "106A 2".repeat(10_900),
+        "\0".repeat(65_507),
+    ];
     for (turn, sender) in [&stranger, &reader].into_iter().cycle().take(8).enumerate() {
         reader.send(b"RFOFF").unwrap();
         activate(&reader);
@@ -380,13 +384,26 @@ fn datagrams_of_every_kind_from_anybody_harm_nothing() {
             sender.send(&[first]).unwrap();
             sender.send(&[&[first][..], b"06A 0200a"].concat()).unwrap();
         }
-        for nonsense in [&longest[turn % 3], "", "106A", "106B 0200a4", "848A 0200a4", "106A 0200a", "RFON", "106A\n0200a4"] {
+        for nonsense in [
+            &longest[turn % 3],
+            "",
+            "106A",
+            "106B 0200a4",
+            "848A 0200a4",
+            "106A 0200a",
+            "RFON",
+            "106A\n0200a4",
+        ] {
             // What is a frame of another kind counts as another reader's, if a stranger sends it.
             if turn % 2 == 1 || !nonsense.ends_with("B 0200a4") && !nonsense.starts_with("848A") {
                 sender.send(nonsense.as_bytes()).unwrap();
             }
         }
-        assert_eq!(ask(&reader, "106A 0200a4"), "106A 0200a49000", "turn {turn}: the session is as it was");
+        assert_eq!(
+            ask(&reader, "106A 0200a4"),
+            "106A 0200a49000",
+            "turn {turn}: the session is as it was"
+        );
     }
     // A stranger with a frame is another reader, for whom the phone begins anew.
     activate(&stranger);

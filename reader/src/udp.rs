@@ -315,7 +315,17 @@ mod tests {
                 }
                 let longest = "106A ".to_owned() + &"44".repeat(32_751);
                 let spaced = "106A ".to_owned() + &" ".repeat(3) + &"44".repeat(LONGEST + 1);
-                for text in [&longest, &spaced, "", "106A", "106B 4400", "212A 4400", "106A 440", "RFOFF", "106A 44 00"] {
+                for text in [
+                    &longest,
+                    &spaced,
+                    "",
+                    "106A",
+                    "106B 4400",
+                    "212A 4400",
+                    "106A 440",
+                    "RFOFF",
+                    "106A 44 00",
+                ] {
                     listener.send_to(text.as_bytes(), from).unwrap();
                 }
                 listener.send_to(b"106A 0400", from).unwrap();
