@@ -36,6 +36,7 @@ interop: ## other people's programs against ours
 	@$(DEPS) build $(LIBNFC) stack interop
 	@$(DEPS) android || echo 'interop: the Android bridge is left out'
 	$(CARGO) build --release $(CARGO_FLAGS) $(FEATURES) -p tapdoor-cli -p tapdoor-ifd
+	$(CARGO) build --release $(CARGO_FLAGS) --manifest-path tests/peers/acr122_pcsc/Cargo.toml --target-dir target/acr122_pcsc
 	tests/interop/run
 
 android: ## the bridge app for a real phone, target/android/tapdoor-bridge.apk

@@ -72,6 +72,18 @@ fn scripts_run_and_fail_with_place_and_bytes() {
     let xml = fs::read_to_string(&junit).unwrap();
     assert!(xml.contains("tests=\"2\" failures=\"1\"") && xml.contains("line=\"6\""), "{xml}");
 
+    // Quiet: failures and the sum, nothing else, not even empty lines.
+    let output = Command::new(tapdoor())
+        .args(["-q", "run", &bad, "--reader", "sim:"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        text.starts_with("FAIL ") && text.ends_with("errors\n") && !text.contains("pass "),
+        "{text}"
+    );
+    assert!(text.lines().all(|line| !line.is_empty()), "{text}");
+
     let unread = script(&house, "unread.door", "select aka\nexpct sw 9000\n");
     let (code, _, stderr) = run(&["run", &unread, "--reader", "sim:"], &[], LONG);
     assert!(
@@ -125,6 +137,22 @@ fn a_shell_in_a_pipe() {
         !stdout.contains("> select") && !stdout.contains("sim:"),
         "no prompt in a pipe: {stdout}"
     );
+
+    // A block over several lines is one command, and what a tap selected stays selected.
+    let config = house.arg("lock.toml");
+    let lines = format!("config {config}\nfor method in challenge-response aka {{\n  auth {{method}}\n  expect open\n}}\n");
+    let (code, stdout, stderr) = shell(&["--reader", "sim:"], &lines);
+    assert!(code == 0 && stdout.matches("open ").count() == 2, "{stdout} {stderr}");
+    let mut selected = Proc::tapdoor(&["shell", "--reader", "sim:", "--config", &config], &[]);
+    selected.say("auth aka");
+    selected.say("card");
+    assert_eq!(selected.wait_event("card", LONG)["selected"], "aka");
+    selected.say("reset");
+    selected.say("card");
+    assert_eq!(selected.wait_event("card", LONG)["selected"], Value::Null);
+    // One that is never closed ends with the input.
+    let (code, _, stderr) = shell(&["--reader", "sim:"], "for x in 1 {\nreset\n");
+    assert!(code == 4 && stderr.contains("found the end of the script"), "{code} {stderr}");
 
     // What fails is told, with its line, and the rest goes on; the first failure's status is the shell's.
     let lines = "nonsense\n00A\nselect aka\nexpect sw 6A82\nlock --once\nshow nothing.tape\n\u{1}\nselect aka\n";
@@ -225,7 +253,7 @@ fn a_recorded_tap_is_verified_and_played() {
         "{objects:?}"
     );
     let (code, objects, _) = run(&["replay", &tape, "--as", "lock", "--reader", "sim:missing-app"], &[], LONG);
-    assert!(code == 1 && objects.iter().any(|o| o.to_string().contains("6A82")), "{objects:?}");
+    assert!(code == 1 && objects.iter().any(|o| o.to_string().contains("6a82")), "{objects:?}");
     // Another site's keys.
     let stranger = House::new();
     let (code, objects, _) = run(&["verify", &tape, "--config", &stranger.arg("lock.toml")], &[], LONG);
@@ -244,6 +272,122 @@ fn a_recorded_tap_is_verified_and_played() {
     }
     let (code, _, _) = run(&["replay", &tape, "--as", "card"], &[], LONG);
     assert_eq!(code, 2);
+}
+
+/// Aliro, by the command: a tape with secrets is verified whole, one without as far as it goes; the card opens again with the phone's credential.
+#[test]
+fn a_recorded_aliro_tap_is_verified_and_played() {
+    let house = House::new();
+    let (config, phone) = (house.arg("lock.toml"), house.arg("phone.toml"));
+    let (whole, masked) = (house.arg("whole.tape"), house.arg("masked.tape"));
+    let lock = ["lock", "--config", &config, "--reader", "sim:", "--count", "2", "--method", "aliro"];
+    for (tape, secrets) in [(&whole, true), (&masked, false)] {
+        let mut arguments = lock.to_vec();
+        arguments.extend(["--record", tape]);
+        arguments.extend(secrets.then_some("--show-secrets"));
+        assert_eq!(run(&arguments, &[], LONG).0, 0);
+        assert_eq!(fs::read_to_string(tape).unwrap().contains("\"random\""), secrets);
+    }
+    let aliro = ["--config", config.as_str(), "--method", "aliro"];
+    let with = |first: &[&str]| {
+        let mut arguments = first.to_vec();
+        arguments.extend(aliro);
+        run(&arguments, &[], LONG)
+    };
+    let (code, objects, stderr) = with(&["verify", &whole]);
+    let taps = find(&objects, "verify");
+    assert_eq!(code, 0, "{objects:?} {stderr}");
+    assert!(
+        taps.iter().all(|tap| tap["judged"] == true && tap["same_decision"] == true),
+        "{objects:?}"
+    );
+    // The store of the lock has the Kpersistent of its last standard phase, which the second tap of the masked tape used.
+    let (code, objects, stderr) = with(&["verify", &masked]);
+    let taps = find(&objects, "verify");
+    assert_eq!(code, 0, "{objects:?} {stderr}");
+    assert_eq!(
+        (&taps[0]["judged"], &taps[1]["judged"]),
+        (&Value::Bool(false), &Value::Bool(true)),
+        "{objects:?}"
+    );
+    assert!(taps[0]["unproven"].to_string().contains("ephemeral"), "{objects:?}");
+    assert_eq!(find(&objects, "summary")[0]["unjudged"], 1);
+
+    for side in [
+        vec!["replay", masked.as_str(), "--as", "card", "--phone", &phone],
+        vec!["replay", masked.as_str(), "--as", "lock", "--reader", "sim:"],
+    ] {
+        let (code, objects, stderr) = with(&side);
+        assert_eq!(code, 0, "{side:?}: {objects:?} {stderr}");
+        assert!(
+            find(&objects, "replay").iter().all(|tap| tap["now"]["verdict"] == "open"),
+            "{objects:?}"
+        );
+    }
+    // Without keys the tape's answers open nothing, and its proof is refused by a phone that drew anew.
+    let lone = tempfile::tempdir().unwrap();
+    let alone = lone.path().join("lock.toml");
+    fs::copy(&config, &alone).unwrap();
+    let (code, objects, _) = run(
+        &[
+            "replay",
+            &masked,
+            "--as",
+            "card",
+            "--config",
+            alone.to_str().unwrap(),
+            "--method",
+            "aliro",
+        ],
+        &[],
+        LONG,
+    );
+    assert!(
+        code == 1 && find(&objects, "replay").iter().all(|tap| tap["now"]["verdict"] == "refused"),
+        "{objects:?}"
+    );
+    let (code, objects, _) = run(&["replay", &masked, "--as", "lock", "--reader", "sim:", "--tap", "1"], &[], LONG);
+    assert!(
+        code == 1 && objects.iter().any(|o| o["changed"][0]["what"][0].to_string().contains("6400")),
+        "{objects:?}"
+    );
+    let (code, _, stderr) = run(&["verify", &masked, "--config", &config, "--key", "12"], &[], LONG);
+    assert!(code == 2 && stderr.contains("64 hexadecimal digits"), "{stderr}");
+
+    // A tape with secrets is deciphered from itself, standard and fast; the other one only where the lock's chip remembers.
+    for (tape, statuses) in [(&whole, 2), (&masked, 1)] {
+        let (code, objects, stderr) = run(&["show", tape, "--config", &config, "--layer", "apdu"], &[], LONG);
+        let text = objects.iter().map(Value::to_string).collect::<String>();
+        assert_eq!((code, text.matches("\"reader status\"").count()), (0, statuses), "{stderr} {text}");
+    }
+    // What was redacted is no longer of these keys, and that is said.
+    let clean = house.arg("clean.tape");
+    assert_eq!(run(&["redact", &whole, &clean], &[], LONG).0, 0);
+    let (code, objects, stderr) = with(&["verify", &clean]);
+    assert!(code == 1 && stderr.contains("redacted"), "{objects:?} {stderr}");
+    let tap = find(&objects, "verify")[0];
+    assert_eq!(tap["difference"]["what"], "today's lock sends another command", "{tap}");
+
+    // To a lock in another process, with the phone's file alone.
+    let mut lock = Proc::tapdoor(
+        &[
+            "lock",
+            "--config",
+            &config,
+            "--reader",
+            "vpcd-listen:127.0.0.1:0",
+            "--once",
+            "--method",
+            "aliro",
+        ],
+        &[],
+    );
+    let serve = format!("vpcd:{}", lock.wait_event("ready", LONG)["listen"].as_str().unwrap());
+    let mut card = Proc::tapdoor(&["replay", &masked, "--as", "card", "--phone", &phone, "--serve", &serve], &[]);
+    card.wait_event("ready", LONG);
+    let tap = lock.wait_event("tap", LONG);
+    assert_eq!(tap["verdict"], "open", "{tap}");
+    assert_eq!(card.wait_event("answered", LONG)["how"], "recomputed");
 }
 
 /// The recorded phone in front of a lock in another process, through vpcd's framing: it opens again, with a challenge that is new.

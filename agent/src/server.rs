@@ -55,7 +55,7 @@ impl Server {
             return Err(bad("give it without a path"));
         }
         // Whoever called first decides; all of this program's choices are the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let mut authorities = Vec::new();
         if base.scheme() == "https" {
             let Some(path) = ca else {

@@ -11,6 +11,9 @@ mod names;
 mod ndef;
 mod tags;
 mod view;
+mod words;
+
+use std::borrow::Cow;
 
 use tapdoor_protocol::aid::{self, Aid};
 use tapdoor_protocol::apdu::Command;
@@ -22,12 +25,13 @@ use crate::rf::{Block, Chains, Names};
 pub use decipher::AliroKeys;
 use tags::Dictionary;
 use view::{Held, View};
+pub(crate) use words::{Name, with_number, with_numbers};
 
 /// What one event means.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decoded {
     /// In a few words: `SELECT f0544150444f4f5201, Tapdoor challenge-response`, `9000 done`.
-    pub name: String,
+    pub name: Cow<'static, str>,
     /// What is inside, in order.
     pub fields: Vec<Field>,
     /// The status word of a response.
@@ -193,6 +197,19 @@ impl Decoder {
 
     /// What this event means. Events that a filter hides must be given too.
     pub fn decode(&mut self, event: &Event) -> Decoded {
+        let (block, mut decoded) = self.decode_apart(event);
+        if let Some(block) = block {
+            let mut name = String::with_capacity(block.len() + 1 + decoded.name.len());
+            name.push_str(&block);
+            name.push(' ');
+            name.push_str(&decoded.name);
+            decoded.name = name.into();
+        }
+        decoded
+    }
+
+    /// The same without a string for what the name is put together of: the name of a block, and that of the APDU which it completes.
+    pub(crate) fn decode_apart(&mut self, event: &Event) -> (Option<Name>, Decoded) {
         if event.tap.is_some() && event.tap != self.tap {
             // Another card, or the same one reset.
             self.tap = event.tap;
@@ -203,13 +220,19 @@ impl Decoder {
             if event.layer == Layer::Rf && event.extra.get("field").is_some() {
                 self.reset_field();
             }
-            return remark(event, self.brief);
+            if let Some(decipher) = self.decipher.as_mut().filter(|_| event.layer == Layer::Chip) {
+                decipher.drawn(event);
+            }
+            return (None, remark(event, self.brief));
         };
         let marks = view::marks(data.len(), &event.mask);
         let view = View::new(data, &marks, self.brief);
-        let named = |name| Decoded {
-            name,
-            ..Decoded::default()
+        let named = |name| {
+            let decoded = Decoded {
+                name,
+                ..Decoded::default()
+            };
+            (None, decoded)
         };
         let (session, chip) = match &event.layer {
             Layer::Apdu => (&mut self.apdu, false),
@@ -218,7 +241,7 @@ impl Decoder {
             Layer::Other(layer) if layer == "pn532" => return named(names::pn532(data)),
             Layer::Other(layer) if layer == "ccid" => return named(names::ccid(data)),
             Layer::Other(layer) if layer == "nci" => return named(names::nci(data)),
-            _ => return remark(event, self.brief),
+            _ => return (None, remark(event, self.brief)),
         };
         let mut decoded = match dir {
             Direction::Out => session.command(view, chip),
@@ -227,7 +250,7 @@ impl Decoder {
         if let Some(decipher) = self.decipher.as_mut().filter(|_| !chip) {
             decoded.fields.extend(decipher.feed(dir, data));
         }
-        decoded
+        (None, decoded)
     }
 
     fn reset_field(&mut self) {
@@ -237,7 +260,7 @@ impl Decoder {
     }
 
     /// A frame, and the APDU that it completes.
-    fn frame(&mut self, event: &Event, dir: Direction, data: &[u8]) -> Decoded {
+    fn frame(&mut self, event: &Event, dir: Direction, data: &[u8]) -> (Option<Name>, Decoded) {
         let mut meaning = self.names.frame(dir, data, event.bits, event.crc);
         let Some((frame, block)) = meaning.block.take() else {
             if dir == Direction::Out {
@@ -245,30 +268,35 @@ impl Decoder {
                 self.chains.reset();
                 self.rf = Session::default();
             }
-            let fields = meaning.fields.into_iter().map(|(name, value)| Field::new(name, value));
-            return Decoded {
+            let fields = match meaning.fields.is_empty() {
+                true => Vec::new(),
+                false => meaning.fields.into_iter().map(|(name, value)| Field::new(name, value)).collect(),
+            };
+            let decoded = Decoded {
                 name: meaning.name,
-                fields: fields.collect(),
+                fields,
                 ..Decoded::default()
             };
+            return (None, decoded);
         };
-        let mut decoded = Decoded::default();
-        if let (Block::Wtx(wtxm), Direction::In) = (block, dir) {
-            decoded.wtx = Some(self.names.granted(wtxm));
-        }
+        let wtx = match (block, dir) {
+            (Block::Wtx(wtxm), Direction::In) => Some(self.names.granted(wtxm)),
+            _ => None,
+        };
         if let Some((_, apdu)) = self.chains.feed(dir, event.t, frame, block) {
             let view = View::new(apdu, &[], self.brief);
             let inner = match dir {
                 Direction::Out => self.rf.command(view, false),
                 Direction::In => self.rf.response(view),
             };
-            meaning.name.push(' ');
-            meaning.name.push_str(&inner.name);
-            decoded.fields = inner.fields;
-            decoded.sw = inner.sw;
+            return (Some(meaning.name), inner);
         }
-        decoded.name = meaning.name;
-        decoded
+        let decoded = Decoded {
+            name: meaning.name,
+            wtx,
+            ..Decoded::default()
+        };
+        (None, decoded)
     }
 }
 
@@ -280,8 +308,8 @@ fn remark(event: &Event, brief: bool) -> Decoded {
         (verdict, _) => verdict,
     };
     let field = || extra("field").map(|state| format!("field {state}"));
-    let bytes = || event.data.as_ref().map(|data| format!("{} bytes", data.len()));
-    let name = event.text.clone().or_else(verdict).or_else(field).or_else(bytes);
+    let bytes = || event.data.as_ref().map(|data| with_number("", data.len() as u64, " bytes"));
+    let name = event.text.clone().or_else(verdict).or_else(field).map(Name::from).or_else(bytes);
     let mut fields = Vec::new();
     if !brief {
         fields.extend(event.extra.iter().map(|(name, value)| {
@@ -312,13 +340,13 @@ impl Session {
             self.asked = Asked::Other;
             self.parts.clear();
             return Decoded {
-                name: format!("no command APDU ({} bytes)", view.len()),
+                name: with_number("no command APDU (", view.len() as u64, " bytes)"),
                 ..Decoded::default()
             };
         };
         if command.ins == 0xC0 {
             return Decoded {
-                name: format!("GET RESPONSE, {} bytes", command.ne),
+                name: with_number("GET RESPONSE, ", u64::from(command.ne), " bytes"),
                 ..Decoded::default()
             };
         }
@@ -329,7 +357,7 @@ impl Session {
         let name = match command.is_chained() && !name.starts_with("DESFire") {
             true => {
                 fields.clear();
-                format!("{name}, more follows")
+                format!("{name}, more follows").into()
             }
             false => name,
         };
@@ -340,20 +368,20 @@ impl Session {
         }
     }
 
-    fn meaning(&self, command: &Command<'_>, data: View<'_>, chip: bool) -> (String, Vec<Field>, Asked) {
+    fn meaning(&self, command: &Command<'_>, data: View<'_>, chip: bool) -> (Name, Vec<Field>, Asked) {
         let (cla, ins, p1, p2) = (command.plain_cla(), command.ins, command.p1, command.p2);
         let proprietary = cla & 0x80 != 0 && cla != 0xA0;
         let home = self.selected == App::HomeKey;
         if (home || self.selected == App::Aliro)
             && let Some((name, fields, answer)) = aliro::command(command, data, home)
         {
-            return (name, fields, Asked::Aliro(answer));
+            return (name.into(), fields, Asked::Aliro(answer));
         }
         if command.cla == 0x90
             && (self.selected == App::Desfire || (self.selected == App::Unknown && (p1, p2) == (0, 0)))
             && let Some(name) = names::desfire(ins)
         {
-            return (format!("DESFire {name}"), data.field("data"), Asked::Other);
+            return (format!("DESFire {name}").into(), data.field("data"), Asked::Other);
         }
         match ins {
             _ if cla == 0xFF => ("command to the reader itself".into(), data.field("data"), Asked::Other),
@@ -361,7 +389,9 @@ impl Session {
             0xA4 => {
                 let name = names::file(data.bytes());
                 let id = data.bytes().last_chunk::<2>().map_or(0, |id| u16::from_be_bytes(*id));
-                (format!("SELECT {}{name}", data.hex()), Vec::new(), Asked::File(id))
+                let mut text = data.hex_behind("SELECT ");
+                text.push_str(name);
+                (text.into(), Vec::new(), Asked::File(id))
             }
             0xB0 if self.selected == App::Ndef && p1 & 0x80 == 0 => {
                 let offset = u16::from_be_bytes([p1, p2]);
@@ -370,7 +400,7 @@ impl Session {
             0xD6 if self.selected == App::Ndef && p1 & 0x80 == 0 => {
                 let offset = u16::from_be_bytes([p1, p2]);
                 let fields = ndef::file(self.file, offset.into(), data);
-                (format!("UPDATE BINARY from {offset}"), fields, Asked::Other)
+                (with_number("UPDATE BINARY from ", offset.into(), ""), fields, Asked::Other)
             }
             0x88 if p2 & 0x80 != 0 || self.selected == App::Usim => ("AUTHENTICATE, USIM".into(), door::usim_command(data), Asked::Usim),
             0x88 if proprietary && (self.selected == App::Aka || data.len() == 40) => {
@@ -380,13 +410,13 @@ impl Session {
                     _ => "unknown algorithm",
                 };
                 let fields = data.split(&[("RAND", 16), ("AUTN", 16), ("lock id", 8)]);
-                (format!("AUTHENTICATE, AKA with {algorithm}"), fields, Asked::AkaProfileP)
+                (format!("AUTHENTICATE, AKA with {algorithm}").into(), fields, Asked::AkaProfileP)
             }
             0x88 if proprietary => {
                 let fields = data.split(&[("RL", 16), ("lock id", 8), ("TL", 20)]);
                 ("AUTHENTICATE, challenge-response".into(), fields, Asked::ChallengeResponse)
             }
-            0x3C if proprietary => (door::control_flow(p1, data), Vec::new(), Asked::Other),
+            0x3C if proprietary => (door::control_flow(p1, data).into(), Vec::new(), Asked::Other),
             0x10 if proprietary && chip => ("BEGIN".into(), door::begin(data), Asked::Begin),
             0x12 if proprietary && chip => ("NEXT".into(), door::answer_of_phone(data), Asked::Next),
             0x14 if proprietary && chip => ("REQUEST".into(), door::answer_of_phone(data), Asked::Request),
@@ -399,7 +429,7 @@ impl Session {
     }
 
     /// Card management, and whatever needs no more than its header to be named.
-    fn management(&self, command: &Command<'_>, data: View<'_>, proprietary: bool) -> (String, Vec<Field>, Asked) {
+    fn management(&self, command: &Command<'_>, data: View<'_>, proprietary: bool) -> (Name, Vec<Field>, Asked) {
         let (cla, ins, p1, p2) = (command.plain_cla(), command.ins, command.p1, command.p2);
         let asked = match ins {
             0x50 => Asked::InitializeUpdate,
@@ -410,7 +440,7 @@ impl Session {
         };
         let manager = proprietary || command.secure_messaging() || self.selected == App::CardManager;
         if manager && let Some((name, fields)) = globalplatform::command(command, data, self.level) {
-            return (name, fields, asked);
+            return (name.into(), fields, asked);
         }
         let name = names::command(cla, ins, p1, p2);
         let fields = data.field(if ins == 0x20 { "PIN" } else { "data" });
@@ -421,13 +451,13 @@ impl Session {
         let Some((_, &sw)) = view.bytes().split_last_chunk::<2>() else {
             self.parts.clear();
             return Decoded {
-                name: format!("no response APDU ({} bytes)", view.len()),
+                name: with_number("no response APDU (", view.len() as u64, " bytes)"),
                 ..Decoded::default()
             };
         };
         let sw = StatusWord(u16::from_be_bytes(sw));
         let data = view.range(0..view.len() - 2);
-        let name = status_name(sw);
+        let name = words::status(sw);
         let more = matches!(sw.sw1(), 0x61 | 0x6C);
         if !more && matches!(sw.sw1(), 0x90 | 0x62 | 0x63) {
             match self.asked {
@@ -485,11 +515,16 @@ impl Session {
     }
 }
 
-fn select_application(data: View<'_>) -> (String, Vec<Field>, Asked) {
+fn select_application(data: View<'_>) -> (Name, Vec<Field>, Asked) {
     let name = match aid::name_of(data.bytes()) {
-        Some(name) => format!("SELECT {}, {name}", data.hex()),
+        Some(known) => {
+            let mut text = data.hex_behind("SELECT ");
+            text.push_str(", ");
+            text.push_str(&known);
+            text.into()
+        }
         None if data.len() == 0 => "SELECT the default application".into(),
-        None => format!("SELECT {}", data.hex()),
+        None => data.hex_behind("SELECT ").into(),
     };
     let app = match data.len() {
         // The default application of a card with a card manager is the card manager.
@@ -497,14 +532,6 @@ fn select_application(data: View<'_>) -> (String, Vec<Field>, Asked) {
         _ => App::of(data.bytes()),
     };
     (name, Vec::new(), Asked::Application(app))
-}
-
-/// A status word and its meaning. The usual one is not looked up.
-fn status_name(sw: StatusWord) -> String {
-    match sw {
-        StatusWord::OK => "9000 done".into(),
-        sw => format!("{:04x} {}", sw.0, sw.meaning()),
-    }
 }
 
 /// The answer to SELECT: by name for the door's applications, by tag for others.
@@ -560,7 +587,7 @@ fn objects(data: View<'_>, path: &str, dictionary: Dictionary) -> Vec<Field> {
         };
         let known = match object.tag.0 {
             0x4F | 0x84 => aid::name_of(value.bytes()),
-            0x50 | 0x9F12 => std::str::from_utf8(value.bytes()).ok().map(str::to_owned),
+            0x50 | 0x9F12 => std::str::from_utf8(value.bytes()).ok().map(|text| Cow::Owned(text.to_owned())),
             _ => None,
         };
         fields.push(match known {
@@ -594,7 +621,7 @@ mod tests {
 
     fn flat(decoded: &Decoded) -> String {
         let fields = decoded.fields.iter().map(|f| format!("; {}={}", f.name, f.value));
-        fields.fold(decoded.name.clone(), |line, field| line + &field)
+        fields.fold(decoded.name.clone().into_owned(), |line, field| line + &field)
     }
 
     #[test]

@@ -11,8 +11,9 @@ use tapdoor_protocol::aid;
 
 use crate::decode::{Decoded, Decoder, Field};
 use crate::event::{Direction, Event, Layer};
+use crate::header::Header;
 use crate::read::{Events, ReadError};
-use crate::rf::Assembler;
+use crate::rf::{Assembler, Scouted};
 use crate::volatile::is_volatile;
 
 /// Most exchanges that are aligned at once.
@@ -25,6 +26,9 @@ pub struct Difference {
     pub tap: u64,
     /// `command`, `status`, `field`, `card`, `verdict`, `only-a` or `only-b`.
     pub kind: &'static str,
+    /// Which exchange of the tap in the first file, from 1; of `only-b` in the second one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<u64>,
     /// Which command, in words.
     pub step: String,
     /// Which field.
@@ -84,6 +88,8 @@ pub enum DiffError {
 #[derive(Clone, Debug, Default)]
 struct Step {
     name: String,
+    /// Which exchange of its tap, from 1; 0 for a verdict.
+    number: u64,
     /// CLA INS P1 P2, and of SELECT its data too.
     key: Vec<u8>,
     sent: Vec<Field>,
@@ -91,6 +97,12 @@ struct Step {
     t: u64,
     end: u64,
     verdict: bool,
+}
+
+impl Step {
+    fn place(&self) -> (&str, u64) {
+        (&self.name, self.number)
+    }
 }
 
 /// A tap, or a piece of one.
@@ -103,11 +115,13 @@ struct Tap {
 
 /// Reads a file tap by tap.
 struct Taps<E> {
-    events: E,
+    events: Scouted<E>,
     decoder: Decoder,
     assembler: Assembler,
     waiting: VecDeque<Event>,
     tap: Option<u64>,
+    /// Exchanges of this tap so far.
+    count: u64,
     /// A command that was not answered yet, when a piece ended.
     open: bool,
     done: bool,
@@ -115,12 +129,18 @@ struct Taps<E> {
 
 impl<E: Events> Taps<E> {
     fn new(events: E) -> Self {
+        let events = Scouted::new(events);
+        let mut assembler = Assembler::new();
+        if events.own_apdus() {
+            assembler.own_apdus();
+        }
         Self {
             events,
             decoder: Decoder::new(),
-            assembler: Assembler::new(),
+            assembler,
             waiting: VecDeque::new(),
             tap: None,
+            count: 0,
             open: false,
             done: false,
         }
@@ -141,6 +161,9 @@ impl<E: Events> Taps<E> {
                 },
             };
             let begins = event.tap.is_some() && event.tap != self.tap && self.tap.is_some();
+            if begins {
+                self.count = 0;
+            }
             if (begins || tap.steps.len() >= MAX_STEPS && !self.open) && any {
                 self.tap = event.tap.or(self.tap);
                 self.waiting.push_front(event);
@@ -196,7 +219,9 @@ impl<E: Events> Taps<E> {
             Some(Direction::Out) => {
                 let select = matches!(data.as_slice(), [_, 0xA4, ..]);
                 self.open = true;
+                self.count += 1;
                 tap.steps.push(Step {
+                    number: self.count,
                     name: plain_name(&decoded.name),
                     key: if select { data.clone() } else { data[..data.len().min(4)].to_vec() },
                     sent: decoded.fields,
@@ -232,7 +257,7 @@ fn plain_name(name: &str) -> String {
 }
 
 fn card(decoded: &Decoded, tap: &mut Tap) {
-    if matches!(decoded.name.as_str(), "ATQA" | "SAK" | "ATS" | "ATQB" | "SENSF_RES" | "UID part") && tap.card.len() < 64 {
+    if matches!(&*decoded.name, "ATQA" | "SAK" | "ATS" | "ATQB" | "SENSF_RES" | "UID part") && tap.card.len() < 64 {
         for field in &decoded.fields {
             // A random UID says nothing.
             let random = field.name == "UID part" && field.value.starts_with("08");
@@ -267,6 +292,26 @@ pub fn diff<A: Events, B: Events>(a: A, b: B, mut found: impl FnMut(Finding)) ->
     }
 }
 
+/// Events that are in memory.
+struct Held(Header, std::vec::IntoIter<Event>);
+
+impl Events for Held {
+    fn header(&self) -> &Header {
+        &self.0
+    }
+
+    fn next_event(&mut self) -> Option<Result<Event, ReadError>> {
+        self.1.next().map(Ok)
+    }
+}
+
+/// Compares two sessions that are in memory.
+pub fn sessions(a: Vec<Event>, b: Vec<Event>, found: impl FnMut(Finding)) -> Totals {
+    let held = |events: Vec<Event>| Held(Header::default(), events.into_iter());
+    // Events in memory are never unreadable.
+    diff(held(a), held(b), found).unwrap_or_default()
+}
+
 struct Pair<'a, F> {
     tap: u64,
     totals: &'a mut Totals,
@@ -274,11 +319,12 @@ struct Pair<'a, F> {
 }
 
 impl<F: FnMut(Finding)> Pair<'_, F> {
-    fn differs(&mut self, kind: &'static str, step: &str, field: Option<&str>, a: Option<&str>, b: Option<&str>) {
+    fn differs(&mut self, kind: &'static str, (step, number): (&str, u64), field: Option<&str>, a: Option<&str>, b: Option<&str>) {
         self.totals.differences += 1;
         (self.found)(Finding::Difference(Difference {
             tap: self.tap,
             kind,
+            exchange: (number > 0).then_some(number),
             step: step.to_owned(),
             field: field.map(str::to_owned),
             a: a.map(str::to_owned),
@@ -294,11 +340,11 @@ impl<F: FnMut(Finding)> Pair<'_, F> {
         for (name, value) in &a.card {
             let other = b.card.get(name);
             if other != Some(value) {
-                self.differs("card", "activation", Some(name), Some(value), other.map(String::as_str));
+                self.differs("card", ("activation", 0), Some(name), Some(value), other.map(String::as_str));
             }
         }
         for (name, value) in b.card.iter().filter(|(name, _)| !a.card.contains_key(*name)) {
-            self.differs("card", "activation", Some(name), None, Some(value));
+            self.differs("card", ("activation", 0), Some(name), None, Some(value));
         }
     }
 
@@ -306,8 +352,8 @@ impl<F: FnMut(Finding)> Pair<'_, F> {
         for (left, right) in align(a, b) {
             match (left.map(|at| &a[at]), right.map(|at| &b[at])) {
                 (Some(left), Some(right)) => self.both(left, right),
-                (Some(left), None) => self.differs("only-a", &left.name, None, Some(&summary(left)), None),
-                (None, Some(right)) => self.differs("only-b", &right.name, None, None, Some(&summary(right))),
+                (Some(left), None) => self.differs("only-a", left.place(), None, Some(&summary(left)), None),
+                (None, Some(right)) => self.differs("only-b", right.place(), None, None, Some(&summary(right))),
                 (None, None) => {}
             }
         }
@@ -320,22 +366,26 @@ impl<F: FnMut(Finding)> Pair<'_, F> {
                 Some(aid) => aid,
                 None => hex::encode(&step.key),
             };
-            self.differs("command", &a.name, None, Some(&text(a)), Some(&text(b)));
+            self.differs("command", a.place(), None, Some(&text(a)), Some(&text(b)));
         }
         let kind = if a.verdict { "verdict" } else { "field" };
-        self.fields(kind, &a.name, &a.sent, &b.sent);
+        self.fields(kind, a.place(), &a.sent, &b.sent);
         match (&a.answered, &b.answered) {
-            (Some((sw_a, fields_a)), Some((sw_b, fields_b))) => {
-                if sw_a != sw_b {
-                    self.differs("status", &a.name, None, Some(sw_a), Some(sw_b));
-                }
-                self.fields("field", &a.name, fields_a, fields_b);
+            (Some((sw_a, fields_a)), Some((sw_b, fields_b))) if sw_a != sw_b => {
+                self.differs("status", a.place(), None, Some(sw_a), Some(sw_b));
+                // A refusal has no proof, which goes without saying.
+                let kept = |fields: &[Field], others: &[Field]| {
+                    let stays = |field: &&Field| !is_volatile(&field.name) || others.iter().any(|other| other.name == field.name);
+                    fields.iter().filter(stays).cloned().collect::<Vec<_>>()
+                };
+                self.fields("field", a.place(), &kept(fields_a, fields_b), &kept(fields_b, fields_a));
             }
+            (Some((_, fields_a)), Some((_, fields_b))) => self.fields("field", a.place(), fields_a, fields_b),
             (None, None) => {}
             (left, right) => {
                 let text =
                     |answer: &Option<(String, Vec<Field>)>| answer.as_ref().map_or_else(|| "no answer".to_owned(), |(sw, _)| sw.clone());
-                self.differs("status", &a.name, None, Some(&text(left)), Some(&text(right)));
+                self.differs("status", a.place(), None, Some(&text(left)), Some(&text(right)));
             }
         }
         if !a.verdict {
@@ -349,7 +399,7 @@ impl<F: FnMut(Finding)> Pair<'_, F> {
         }
     }
 
-    fn fields(&mut self, kind: &'static str, step: &str, a: &[Field], b: &[Field]) {
+    fn fields(&mut self, kind: &'static str, step: (&str, u64), a: &[Field], b: &[Field]) {
         // Fields have an order, and some stand more than once.
         let mut rest: Vec<&Field> = b.iter().collect();
         for field in a {

@@ -197,6 +197,25 @@ impl Event {
         self
     }
 
+    /// Makes a frame of what was another event, in the memory that this had.
+    pub(crate) fn begin(&mut self, t: u64, dir: Direction, frame: &[u8]) {
+        let mut data = self.data.take().unwrap_or_default();
+        data.clear();
+        data.extend_from_slice(frame);
+        self.t = t;
+        if self.layer != Layer::Rf {
+            self.layer = Layer::Rf;
+        }
+        self.dir = Some(dir);
+        self.data = Some(data);
+        (self.tap, self.bits, self.crc) = (None, None, None);
+        if self.parity.is_some() || self.text.is_some() || !self.mask.is_empty() || !self.extra.is_empty() {
+            (self.parity, self.text) = (None, None);
+            self.mask.clear();
+            self.extra = Extra::new();
+        }
+    }
+
     /// The same in a tap.
     #[must_use]
     pub const fn tap(mut self, tap: u64) -> Self {

@@ -98,7 +98,17 @@ pub(crate) fn json_string(text: &str, out: &mut Vec<u8>) {
     let _ = serde_json::to_writer(&mut *out, text);
 }
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// The two lower-case hexadecimal digits of each byte.
+pub(crate) const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut at = 0;
+    while at < 256 {
+        table[at] = [digits[at >> 4], digits[at & 15]];
+        at += 1;
+    }
+    table
+};
 
 /// Appends lower-case hexadecimal digits.
 pub(crate) fn hex_into(bytes: &[u8], out: &mut Vec<u8>) {
@@ -106,7 +116,7 @@ pub(crate) fn hex_into(bytes: &[u8], out: &mut Vec<u8>) {
     out.resize(start + 2 * bytes.len(), 0);
     let (pairs, _) = out[start..].as_chunks_mut::<2>();
     for (pair, byte) in pairs.iter_mut().zip(bytes) {
-        *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+        *pair = HEX[usize::from(*byte)];
     }
 }
 

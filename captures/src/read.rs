@@ -106,6 +106,10 @@ pub trait Events {
     fn header(&self) -> &Header;
     /// The next event; `None` at the end, and after an error.
     fn next_event(&mut self) -> Option<Result<Event, ReadError>>;
+    /// The same in place of an event that is done with, whose memory may be used again.
+    fn next_into(&mut self, event: &mut Event) -> Option<Result<(), ReadError>> {
+        Some(self.next_event()?.map(|next| *event = next))
+    }
     /// Where the file was cut off, known once the events have ended.
     fn cut(&self) -> Option<Cut> {
         None

@@ -24,7 +24,7 @@ fn decoded(vector: &Value, keys: &AliroKeys) -> Vec<String> {
             for (dir, data) in [(Direction::Out, &apdu["c"]), (Direction::In, &apdu["r"])] {
                 let decoded = decoder.decode(&Event::new(0, Layer::Apdu).bytes(dir, bytes(data)));
                 let fields = decoded.fields.iter().map(|f| format!("; {}={}", f.name, f.value));
-                lines.push(fields.fold(decoded.name.clone(), |line, field| line + &field));
+                lines.push(fields.fold(decoded.name.clone().into_owned(), |line, field| line + &field));
             }
         }
     }

@@ -65,6 +65,12 @@ pub trait Applet: Send {
     /// A command failed before it came here, or a SELECT while this application stays selected: wrong lengths, a chain that was not finished.
     fn refused(&mut self, _env: &mut Env<'_>) {}
 
+    /// What the last command wanted to store could not be stored, and its answer does not leave the chip: the application may write another one in
+    /// its place, which rests on nothing of that. `false`: it has nothing to say, and the answer is 6F00. Its session ends in any case.
+    fn unstored(&mut self, _env: &mut Env<'_>, _out: &mut Vec<u8>) -> bool {
+        false
+    }
+
     /// How it wants its APDUs.
     fn rules(&self) -> ApduRules {
         ApduRules::default()

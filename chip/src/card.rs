@@ -325,6 +325,14 @@ impl Card {
         }
     }
 
+    /// What this application's last command wanted to store could not be stored: whether it answers all the same.
+    pub(crate) fn unstored(&mut self, id: AppId, answer: &mut Vec<u8>) -> bool {
+        let said = self.lend(id).is_some_and(|(applet, mut env)| applet.unstored(&mut env, answer));
+        // A last word stores nothing.
+        self.keys.end_session(id);
+        said
+    }
+
     /// The application is no longer selected. Its session keys are gone, whatever it does about them.
     pub(crate) fn deselect(&mut self, id: AppId) {
         if let Some((applet, mut env)) = self.lend(id) {

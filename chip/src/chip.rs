@@ -1,6 +1,7 @@
 //! The chip itself: who gets a command (ISO/IEC 7816-4 5.1, 11.1; GlobalPlatform Card 6.4).
 //!
-//! One command is one transaction: what it stores is durable before its answer leaves, or the answer is 6F00 and nothing happened.
+//! One command is one transaction: what it stores is durable before its answer leaves, or nothing happened and the answer is 6F00 (or what the
+//! application says of its failure).
 //!
 //! There are two conversations. The field's talks to the application that is selected and begins anew with every tap; the wired one, the chip's
 //! own host, always talks to the card manager. Neither one's power events touch the other. When the card manager, by either, upgrades,
@@ -291,6 +292,9 @@ impl Field {
             card.scratch.clear();
             sw = failed;
             if let Selected::Application(id) = self.selected {
+                if card.unstored(id, answer) {
+                    sw = StatusWord::OK;
+                }
                 card.deselect(id);
             }
         }

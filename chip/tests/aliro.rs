@@ -2,111 +2,20 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod common;
+#[path = "common/aliro.rs"]
+mod site;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::*;
-use tapdoor_chip::personalise::Secret;
+use site::{device, in_memory, opens, reader, tap, try_tap};
 use tapdoor_chip::store::{Change, Content};
-use tapdoor_chip::{Application, Chip, Personalisation, SqliteStore, Store, StoreError};
+use tapdoor_chip::{Chip, Personalisation, SqliteStore, Store, StoreError};
 use tapdoor_protocol::aid::Aid;
-use tapdoor_protocol::aliro::auth::Timestamps;
-use tapdoor_protocol::aliro::device::{Credential, Group};
 use tapdoor_protocol::aliro::exchange::{MailboxRequest, Operation};
-use tapdoor_protocol::aliro::mailbox::Permissions;
-use tapdoor_protocol::aliro::reader::Entry;
 use tapdoor_protocol::aliro::select::Lengths;
-use tapdoor_protocol::aliro::{DeviceConfig, PublicKey, ReaderConfig, ReaderIdentifier};
-use tapdoor_protocol::crypto::agree::public_uncompressed;
-use tapdoor_protocol::crypto::ecies::SecretScalar;
-use tapdoor_protocol::door::{Event, LockStep, Outcome, Verdict};
-use tapdoor_protocol::ids::PhoneId;
-
-const READER: [u8; 32] = [0x11; 32];
-const CREDENTIALS: [[u8; 32]; 2] = [[0x33; 32], [0x44; 32]];
-const NAME: PhoneId = PhoneId(*b"aliro-ph");
-
-fn public(private: &[u8; 32]) -> PublicKey {
-    PublicKey(public_uncompressed(&SecretScalar(*private)).unwrap())
-}
-
-fn reader(change: impl FnOnce(&mut ReaderConfig)) -> Personalisation {
-    let mut config = ReaderConfig::new(ReaderIdentifier::new([2; 16], [9; 16]), public(&READER));
-    config.credentials = vec![Entry {
-        phone: NAME,
-        key: public(&CREDENTIALS[1]),
-        not_after: 0,
-        revoked: false,
-    }];
-    change(&mut config);
-    Personalisation {
-        applications: vec![Application::aliro_lock(Aid::ALIRO_LOCK, &config, Secret::new(READER.to_vec()))],
-        ..Personalisation::default()
-    }
-}
-
-fn device(lengths: Option<Lengths>) -> Personalisation {
-    let config = DeviceConfig {
-        lengths,
-        groups: (1..=2)
-            .map(|n| Group {
-                identifier: [n; 16],
-                key: public(&READER),
-                credential: n - 1,
-            })
-            .collect(),
-        credentials: CREDENTIALS
-            .iter()
-            .map(|private| Credential {
-                key: public(private),
-                mailbox: 1024,
-                permissions: Permissions { read: true, write: true },
-                timestamps: Timestamps::default(),
-            })
-            .collect(),
-        ..DeviceConfig::default()
-    };
-    Personalisation {
-        applications: vec![Application::aliro(Aid::ALIRO_EXPEDITED, &config, Secret::new(CREDENTIALS.concat()))],
-        ..Personalisation::default()
-    }
-}
-
-fn in_memory(filling: &Personalisation) -> Chip {
-    Chip::personalise(Box::new(SqliteStore::in_memory().unwrap()), filling).unwrap()
-}
-
-/// One tap: the verdict and the phone's answers.
-fn tap(lock: &mut Chip, phone: &mut Chip) -> (Outcome, Vec<Vec<u8>>) {
-    phone.power_on();
-    let fci = send(phone, &select(&Aid::ALIRO_EXPEDITED));
-    let mut answers = vec![fci.clone()];
-    assert_eq!(send(lock, &select(&Aid::ALIRO_LOCK)).last_chunk(), Some(&[0x90, 0x00]));
-    let mut step = begin(lock, 0, CLOCK, &fci[..fci.len() - 2]);
-    loop {
-        match step {
-            LockStep::Transmit { command, .. } => {
-                let answer = send(phone, &command);
-                answers.push(answer.clone());
-                step = next(lock, &answer);
-            }
-            LockStep::Done(outcome) => {
-                if let Some(command) = &outcome.control_flow {
-                    answers.push(send(phone, command));
-                }
-                return (outcome, answers);
-            }
-        }
-    }
-}
-
-fn opens(lock: &mut Chip, phone: &mut Chip, phase: &str) {
-    let (outcome, _) = tap(lock, phone);
-    assert_eq!(outcome.verdict, Verdict::Open, "{}", outcome.evidence);
-    assert!(outcome.evidence.starts_with(phase), "{}", outcome.evidence);
-    assert_eq!(outcome.phone, Some(NAME));
-}
+use tapdoor_protocol::door::{Event, LockStep, Verdict};
 
 #[test]
 fn what_is_remembered_survives_on_both_sides() {
@@ -209,19 +118,39 @@ impl Store for Failing {
     }
 }
 
-#[test]
-fn what_cannot_be_stored_is_not_said_and_not_remembered() {
+fn failing(filling: &Personalisation) -> (Chip, Arc<AtomicBool>) {
     let fails = Arc::new(AtomicBool::new(false));
     let store = Failing(SqliteStore::in_memory().unwrap(), Arc::clone(&fails));
-    let mut phone = Chip::personalise(Box::new(store), &device(None)).unwrap();
+    (Chip::personalise(Box::new(store), filling).unwrap(), fails)
+}
+
+#[test]
+fn what_cannot_be_stored_is_not_said_and_not_remembered() {
+    let (mut phone, fails) = failing(&device(None));
     let mut lock = in_memory(&reader(|_| ()));
     fails.store(true, Ordering::SeqCst);
-    let (outcome, answers) = tap(&mut lock, &mut phone);
-    assert_ne!(outcome.verdict, Verdict::Open);
-    assert!(answers.contains(&vec![0x6F, 0x00]), "{answers:02x?}");
+    assert!(try_tap(&mut lock, &mut phone).is_none());
     fails.store(false, Ordering::SeqCst);
     // The lock learnt nothing, and the phone did not keep in memory what it could not store.
     opens(&mut lock, &mut phone, "standard");
+    opens(&mut lock, &mut phone, "fast");
+}
+
+/// A lock that cannot store says so to the phone, on the channel: reader status 0026.
+#[test]
+fn a_lock_that_cannot_store_tells_the_phone_0026() {
+    let (mut lock, fails) = failing(&reader(|_| ()));
+    let mut phone = in_memory(&device(None));
+    fails.store(true, Ordering::SeqCst);
+    assert!(try_tap(&mut lock, &mut phone).is_none());
+    let told: Vec<Event> = phone.drain_events().map(|e| e.event).collect();
+    assert!(told.contains(&Event::ReaderStatus(0x0026)), "{told:?}");
+    assert!(!told.contains(&Event::ReaderStatus(0x0101)), "{told:?}");
+    fails.store(false, Ordering::SeqCst);
+    opens(&mut lock, &mut phone, "standard");
+    opens(&mut lock, &mut phone, "fast");
+    // In the fast phase nothing is stored, so nothing can fail.
+    fails.store(true, Ordering::SeqCst);
     opens(&mut lock, &mut phone, "fast");
 }
 

@@ -70,7 +70,7 @@ fn tap(lock: &mut Chip, phone: &mut Chip, mut bend: impl FnMut(Vec<u8>) -> Vec<u
 fuzz_target!(|input: (Vec<Vec<u8>>, Vec<Option<Vec<u8>>>)| {
     let (commands, answers) = input;
     let mut reader = ReaderConfig::new(ReaderIdentifier::new([1; 16], [2; 16]), public(1));
-    reader.credentials.push(Entry { phone: PhoneId([7; 8]), key: public(3), not_after: 0, revoked: false });
+    reader.credentials.push(Entry { phone: PhoneId([7; 8]), key: public(3), not_before: 0, not_after: 0, revoked: false });
     let device = DeviceConfig {
         groups: vec![Group { identifier: [1; 16], key: public(1), credential: 0 }],
         credentials: vec![Credential {

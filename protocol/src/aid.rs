@@ -3,7 +3,7 @@
 //! The registry is `data/aids.tsv`: AID, category, name. Rows of category `rid` name the owner of a registered
 //! application provider identifier, the first 5 bytes of an AID.
 
-use alloc::string::{String, ToString};
+use alloc::borrow::Cow;
 use core::fmt;
 use core::str::FromStr;
 
@@ -204,15 +204,24 @@ pub fn registry() -> impl Iterator<Item = Entry> {
 ///
 /// `None` if neither is known, and for a partial AID too short to tell.
 #[must_use]
-pub fn name_of(aid: &[u8]) -> Option<String> {
-    let entry = (1..=aid.len().min(MAX_LENGTH)).rev().find_map(|length| {
-        let prefix = Aid::new(aid.get(..length)?)?;
-        let index = ENTRIES.binary_search_by_key(&prefix, |entry| entry.aid).ok()?;
-        ENTRIES.get(index)
-    })?;
+pub fn name_of(aid: &[u8]) -> Option<Cow<'static, str>> {
+    let mut aid = aid.get(..MAX_LENGTH).unwrap_or(aid);
+    let mut entries: &[Entry] = &ENTRIES;
+    let entry = loop {
+        let at = entries.partition_point(|entry| entry.aid.as_bytes() <= aid);
+        let entry = entries.get(at.checked_sub(1)?)?;
+        let known = entry.aid.as_bytes();
+        if aid.starts_with(known) {
+            break entry;
+        }
+        // What begins like `aid` stands before this one, and cannot be longer than what both share.
+        let shared = aid.iter().zip(known).take_while(|(a, b)| a == b).count();
+        aid = aid.get(..shared)?;
+        entries = entries.get(..at)?;
+    };
     Some(match entry.category {
-        RID => alloc::format!("unknown application of {}", entry.name),
-        _ => entry.name.to_string(),
+        RID => Cow::Owned(alloc::format!("unknown application of {}", entry.name)),
+        _ => Cow::Borrowed(entry.name),
     })
 }
 

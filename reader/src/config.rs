@@ -483,7 +483,7 @@ fn caps(file: &File, raw: &RawPolicy) -> Result<Caps, ConfigError> {
     Ok(caps)
 }
 
-fn not_after(file: &File, field: Option<&Field>) -> Result<u32, ConfigError> {
+fn moment(file: &File, field: Option<&Field>) -> Result<u32, ConfigError> {
     field.map_or(Ok(0), |f| file.time(f))
 }
 
@@ -511,7 +511,7 @@ fn list(file: &File, phones: &[RawPhone], methods: &[Method], algorithm: Algorit
                 .weakest
                 .as_ref()
                 .map_or(Ok(vault::Method::ChallengeResponse), |f| file.word(f, &words))?,
-            not_after: not_after(file, phone.not_after.as_ref())?,
+            not_after: moment(file, phone.not_after.as_ref())?,
             flags: if phone.require_user_authentication { REQUIRE_USER } else { 0 },
             k_id: Secret::new(file.key::<16>(&phone.k_id)?.to_vec()),
             k_l: Secret::new(file.key::<16>(&phone.k_l)?.to_vec()),
@@ -567,7 +567,7 @@ fn subscribers(file: &File, raw: &Raw) -> Result<Vec<TestSubscriber>, ConfigErro
             phone: id,
             imsi,
             algorithm,
-            not_after: not_after(file, s.not_after.as_ref())?,
+            not_after: moment(file, s.not_after.as_ref())?,
             key,
         });
     }

@@ -12,6 +12,15 @@ use crate::tap::Tap;
 /// A command that runs longer than this is ended: it must not pile up behind the taps.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 
+/// What became of a verdict.
+#[derive(Debug)]
+pub struct Applied {
+    /// Whether it stands in the log.
+    pub logged: io::Result<()>,
+    /// Whether the command was started.
+    pub moved: io::Result<()>,
+}
+
 /// What moves when the verdict is there.
 #[derive(Debug)]
 pub struct Door {
@@ -25,14 +34,13 @@ impl Door {
         Self { config }
     }
 
-    /// Carries the verdict out. Returns when the command has been started; it is not waited for.
-    ///
-    /// # Errors
-    /// What failed of log and command; the other one is carried out all the same.
-    pub fn apply(&self, number: u64, tap: &Tap, time: &str) -> io::Result<()> {
-        let logged = self.log(number, tap, time);
-        let run = self.run(number, tap);
-        logged.and(run)
+    /// Carries the verdict out: what failed of log and command, each of which is carried out whatever becomes of the other. Returns when the
+    /// command has been started; it is not waited for.
+    pub fn apply(&self, number: u64, tap: &Tap, time: &str) -> Applied {
+        Applied {
+            logged: self.log(number, tap, time),
+            moved: self.run(number, tap),
+        }
     }
 
     /// One line, in one write, so that several locks can share a log.

@@ -21,6 +21,7 @@ pub mod config;
 pub mod control;
 pub mod door;
 pub mod download;
+mod drawn;
 pub mod feedback;
 pub mod lock;
 pub mod own_chip;

@@ -15,6 +15,7 @@ use crate::config::LockConfig;
 use crate::control::Control;
 use crate::door::Door;
 use crate::download::Downloads;
+use crate::drawn::Drawn;
 use crate::feedback;
 use crate::own_chip::{OwnChip, SharedChip};
 use crate::policy::Delays;
@@ -78,6 +79,20 @@ impl Lock {
     pub fn with_store(config: LockConfig, store: Box<dyn tapdoor_chip::Store>) -> Result<Self, ChipError> {
         let chip = Chip::personalise(store, &config.personalisation)?;
         Ok(Self::with_chip(config, chip))
+    }
+
+    /// A lock whose chip's random numbers are on the tape, ephemeral keys included: for laboratories.
+    ///
+    /// # Errors
+    /// [`ChipError`].
+    pub fn in_the_open(config: LockConfig, tape: SharedTape) -> Result<Self, ChipError> {
+        let mut store = SqliteStore::open(&config.store)?;
+        config.personalisation.check()?;
+        tapdoor_chip::Store::personalise(&mut store, &config.personalisation)?;
+        let chip = Chip::open_with(Box::new(store), Box::new(Drawn::new(tape.clone())))?;
+        let mut lock = Self::with_chip(config, chip);
+        lock.record(tape);
+        Ok(lock)
     }
 
     /// The lock with a chip that is ready.
@@ -175,7 +190,7 @@ impl Lock {
                 return Err(SourceError::cancelled("lock"));
             }
             self.taps = number;
-            self.open(&tap, &mut |text| {
+            let moved = self.open(&tap, &mut |text| {
                 observe(LockEvent::Trouble(text));
             });
             drop(no_administration);
@@ -183,7 +198,7 @@ impl Lock {
             if let Some(link) = link {
                 let worker = self.worker.clone();
                 // Best effort: a phone that is silent now is let go.
-                let _ = attend(link, PATIENCE, stop, move |link| worker.tell(link, &tap, is_acr122));
+                let _ = attend(link, PATIENCE, stop, move |link| worker.tell(link, &tap, moved, is_acr122));
             }
             if let Some(error) = self.worker.tape.as_ref().and_then(|tape| tape.lock().take_error()) {
                 observe(LockEvent::Trouble(&format!(
@@ -202,13 +217,13 @@ impl Lock {
         let mut phone = Attended::unwatched(link);
         let tap = self.worker.authenticate(&mut phone, self.taps + 1, stop, is_acr122, &|_| ());
         self.taps += 1;
-        self.open(&tap, trouble);
-        self.worker.tell(&mut phone, &tap, is_acr122);
+        let moved = self.open(&tap, trouble);
+        self.worker.tell(&mut phone, &tap, moved, is_acr122);
         tap
     }
 
-    /// The verdict is carried out: delays, door, tape.
-    fn open(&mut self, tap: &Tap, trouble: &mut dyn FnMut(&str)) {
+    /// The verdict is carried out: delays, door, tape. Whether the door did what it must.
+    fn open(&mut self, tap: &Tap, trouble: &mut dyn FnMut(&str)) -> bool {
         match (tap.phone, tap.verdict, tap.reason) {
             (Some(id), TapVerdict::Open, _) => self.worker.delays().succeeded(id),
             (Some(id), TapVerdict::Refused, Some(Reason::WrongKey | Reason::ResyncFailed)) => {
@@ -216,13 +231,15 @@ impl Lock {
             }
             _ => {}
         }
-        if let Err(error) = self.door.apply(self.taps, tap, &time()) {
+        let applied = self.door.apply(self.taps, tap, &time());
+        for error in [&applied.logged, &applied.moved].into_iter().filter_map(|r| r.as_ref().err()) {
             trouble(&format!("door: {error}"));
         }
         if let Some(error) = self.take_store_failure() {
             trouble(&error.to_string());
         }
         self.note(tap);
+        applied.moved.is_ok()
     }
 
     /// The authentication alone, at a clock of the caller's: no door, no CONTROL FLOW, no record. For simulations and measurements.
@@ -328,9 +345,10 @@ impl Worker {
         Tap::abandoned(abandoned, begun.elapsed())
     }
 
-    /// Best effort: the door has moved, and nothing here changes that.
-    fn tell<L: CardLink>(&self, link: &mut Attended<L>, tap: &Tap, is_acr122: bool) {
-        if let Some(command) = &tap.control_flow {
+    /// Best effort: the door has moved, or not, and nothing here changes that.
+    fn tell<L: CardLink>(&self, link: &mut Attended<L>, tap: &Tap, moved: bool, is_acr122: bool) {
+        let told = tap.control_flow.as_ref().or(tap.stuck.as_ref().filter(|_| !moved));
+        if let Some(command) = told {
             let mut answer = Vec::with_capacity(8);
             let _ = self.recorded(link).transmit(command, &mut answer);
         }

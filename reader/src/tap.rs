@@ -72,6 +72,8 @@ pub struct Tap {
     pub warnings: Vec<Warning>,
     /// To be sent when the door has moved.
     pub control_flow: Option<Vec<u8>>,
+    /// To be sent when it was to open and did not.
+    pub stuck: Option<Vec<u8>>,
     /// Whether something reset the card: the tap may be tried once more.
     pub reset: bool,
     /// How long the download took, if an application was downloaded during this tap.
@@ -97,6 +99,7 @@ impl Tap {
             slowest: abandoned.since.elapsed(),
             warnings: Vec::new(),
             control_flow: None,
+            stuck: None,
             reset: false,
             download: None,
         }
@@ -208,6 +211,11 @@ pub fn run<'a, P: CardLink, L: CardLink>(config: &'a LockConfig, control: &'a mu
     let (recognised, select, authenticate) = (session.recognised, session.select, session.authenticate);
     let (waited, download) = (session.waited, session.download);
     drop(session);
+    // An Aliro phone was told of success within the tap; what is left to say is that it came to nothing.
+    let (control_flow, stuck) = match (end.verdict, end.method) {
+        (TapVerdict::Open, Some(Method::Aliro)) => (None, end.control_flow),
+        _ => (end.control_flow, None),
+    };
     Tap {
         verdict: end.verdict,
         method: end.method.map(Method::family),
@@ -220,7 +228,8 @@ pub fn run<'a, P: CardLink, L: CardLink>(config: &'a LockConfig, control: &'a mu
         authenticate,
         slowest: timing.max,
         warnings,
-        control_flow: end.control_flow,
+        control_flow,
+        stuck,
         reset: end.reset,
         download,
     }
@@ -427,7 +436,7 @@ impl<P: CardLink, L: CardLink> Session<'_, P, L> {
                     self.recognised = phone.or(self.recognised);
                     let proved = command.get(1) == Some(&aliro::ins::EXCHANGE);
                     if proved {
-                        // The proof is complete: what is said from here on takes the time that it takes.
+                        // The phone's proof is complete: what is said from here on takes the time that it takes.
                         self.phone.inner_mut().pause();
                     }
                     let before = self.time();
@@ -443,13 +452,23 @@ impl<P: CardLink, L: CardLink> Session<'_, P, L> {
                         Ok(()) => self.control.next(&self.response)?,
                         Err(error) if proved && error.kind != LinkErrorKind::Cancelled => match self.control.next(&[])? {
                             LockStep::Done(outcome) if outcome.verdict == Verdict::Open => LockStep::Done(outcome),
-                            _ => return Err(error),
+                            LockStep::Done(outcome) => return Ok(self.torn(&outcome, &error)),
+                            LockStep::Transmit { .. } => return Err(error),
                         },
                         Err(error) => return Err(error),
                     };
                 }
                 LockStep::Done(outcome) => return Ok(self.end(Method::Aliro, outcome)),
             }
+        }
+    }
+
+    /// A tap that lost its phone after the phone's proof, and before it could open.
+    fn torn(&mut self, outcome: &Outcome, error: &LinkError) -> End {
+        self.recognised = outcome.phone.or(self.recognised);
+        End {
+            detail: format!("{} ({error})", outcome.evidence),
+            ..Self::failed(Method::Aliro, error)
         }
     }
 

@@ -171,7 +171,7 @@ fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, StartError> {
         .and_then(Iterator::collect)
         .map_err(|e| fault(&files.certificate, e.to_string()))?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| fault(&files.key, e.to_string()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| fault(&files.certificate, e.to_string()))?

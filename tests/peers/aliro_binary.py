@@ -4,6 +4,7 @@ Nothing of Aliro is in here, and nothing of a program's configuration.
 """
 import json
 import queue
+import resource
 import socket
 import subprocess
 import threading
@@ -21,7 +22,8 @@ class Child:
     def __init__(self, command, errors):
         self.errors, self.events = errors, queue.Queue()
         with open(errors, "ab") as f:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=f)
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=f,
+                                            restore_signals=False)         # SIGXFSZ stays ignored: see Lock.full
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):
@@ -117,6 +119,10 @@ class Lock(Child):
     def __init__(self, command, errors):
         super().__init__(command, errors)
         self.address = self.event("ready")["listen"]
+
+    def full(self, on):
+        """Its disk is full, or it is not any more: no file of its may grow."""
+        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (0 if on else resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     def tap(self, device):
         """The device is in the field until the lock has its verdict and takes the power away, which it does when all is said; the

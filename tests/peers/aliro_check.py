@@ -81,7 +81,12 @@ def lock_toml(folder, profile, revoked=None):
             lines.append("revoked = true")
         if n == aliro_rdr.EXPIRED:
             lines.append('not-after = "2025-01-01T00:00:00Z"')
-    return write(folder, "lock", profile, "\n".join(lines) + "\n")
+        if n == aliro_rdr.EARLY:
+            lines.append('not-before = "2099-01-01T00:00:00Z"')
+    text = "\n".join(lines) + "\n"
+    if profile == "stuck":
+        text = text.replace("[door]\n", '[door]\nrun = ["/nonexistent/door"]\n', 1)
+    return write(folder, "lock", profile, text)
 
 
 class Phones:
@@ -123,8 +128,10 @@ class Locks(Phones):
                                             "--method", "aliro", "--count", "100000"],
                                            os.path.join(self.o.site, "aliro-lock-%s.err" % profile))
         again()
-        return aliro_rdr.LockUnderTest(SITE, lambda device: self.child.tap(device), again, lambda: self.child.process.kill(),
-                                       "cert" in profile)
+        lock = aliro_rdr.LockUnderTest(SITE, lambda device: self.child.tap(device), again, lambda: self.child.process.kill(),
+                                       lambda on: self.child.full(on), "cert" in profile)
+        lock.moves = profile != "stuck"
+        return lock
 
 
 def run(cases, programs, only):

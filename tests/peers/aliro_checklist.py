@@ -5,6 +5,7 @@ Written from public descriptions of Aliro 1.0 alone, never from Tapdoor's code.
 import aliro_rdr
 import aliro_rdr_last
 import aliro_rdr_more
+import aliro_rdr_status
 import aliro_ud
 import aliro_ud_bytes
 import aliro_ud_certificates
@@ -13,7 +14,7 @@ import aliro_ud_more
 import aliro_ud_neg
 
 UD = [case for part in (aliro_ud, aliro_ud_neg, aliro_ud_more, aliro_ud_certificates, aliro_ud_bytes, aliro_ud_last) for case in part.CASES]
-RDR = [case for part in (aliro_rdr, aliro_rdr_more, aliro_rdr_last) for case in part.CASES]
+RDR = [case for part in (aliro_rdr, aliro_rdr_more, aliro_rdr_status, aliro_rdr_last) for case in part.CASES]
 
 
 def verdict(case, context, then_clean=True):

@@ -33,7 +33,7 @@ class Lock:
         self.ap, self.extension, self.refused = ap, None if "no-extension" in bugs else extension, {}
         self.status = UNSECURED if "always-unsecured" in bugs else status
         self.want_key |= "always-public-key" in bugs
-        self.torn = False
+        self.torn = self.full = self.stuck = False
 
     def tap(self, transmit):
         reader = aliro_faults.FaultyReader(transmit, self.key, self.identifier, self.issuer, self.certificate, self.ap, rng=self.rng)
@@ -49,7 +49,9 @@ class Lock:
             for plain in self.exchanges:
                 self._exchange(reader, plain)
             if "no-status" not in self.bugs:
-                reader.status(self.status)
+                self._say_open(reader)
+            if self.stuck and "ignores-its-door" not in self.bugs:
+                reader.status(0x0026)
             return {"event": "tap", "verdict": "open", "reason": None, "credential": credential.hex()}
         except (ConnectionError, OSError, pcsc_lock.NoCard) as e:
             self.torn = True
@@ -57,6 +59,13 @@ class Lock:
                     "detail": str(e)}
         except (ar.Wrong, ar.Status, ValueError) as e:
             return self._close(reader, e)
+
+    def _say_open(self, reader):
+        try:
+            reader.status(self.status)
+        except (ar.Wrong, ar.Status, ConnectionError):
+            if "opens-unproved" not in self.bugs:
+                raise
 
     def _authenticate(self, reader):
         reader.select()
@@ -118,6 +127,8 @@ class Lock:
             raise ar.Wrong("not entitled", self.refused[credential])
 
     def _remember(self, credential, kpersistent):
+        if self.full and "ignores-its-disk" not in self.bugs:
+            raise ar.Wrong("cannot be stored", 0x0026)
         self.cache = ([e for e in self.cache if e[0] != credential] + [(credential, kpersistent)])[-self.size:]
 
     def _odd(self, data, known):

@@ -3,8 +3,9 @@
 Written from public descriptions of Aliro 1.0 alone, never from Tapdoor's code. Profiles of the lock under test: plain: group 0 of the
 site, no certificate, the credential's public key asked for, FAST when it can; slot: the same, asking for the key slot; standard:
 never FAST; mailbox: with mailbox operations in EXCHANGE before the status; load-cert, load-cert-long, auth1-cert, auth1-cert-long:
-the certified group, its certificate short or long, in LOAD CERT or in AUTH1; vendor: B1 in AUTH0, policy 3, status 0180.
-All know the same 16 credentials, and besides one that is revoked and one that has expired.
+the certified group, its certificate short or long, in LOAD CERT or in AUTH1; vendor: B1 in AUTH0, policy 3, status 0180; stuck: the
+door cannot be moved.
+All know the same 16 credentials, and besides one that is revoked, one that has expired and one whose time has not come.
 """
 import aliro_crypto as a
 import aliro_reader as ar
@@ -13,13 +14,13 @@ from aliro_device import Device
 from aliro_lock import Lock
 
 CASES, case = table()
-CREDENTIALS = 16           # that open; after them one that is revoked and one that has expired
-REVOKED, EXPIRED = CREDENTIALS, CREDENTIALS + 1
+CREDENTIALS = 16           # that open; after them one that is revoked, one that has expired, one that does not open yet
+REVOKED, EXPIRED, EARLY = CREDENTIALS, CREDENTIALS + 1, CREDENTIALS + 2
 MAILBOX_EXCHANGES = [ar.mailbox(ar.write(16, b"\xAA\xBB"), more_follow=True), ar.mailbox(ar.read(16, 2), ar.fill(20, 3, 0xFF))]
 
 
 def credentials(site):
-    return [site.credential] + [a.private(site.number("credential %d" % n, 32)) for n in range(1, CREDENTIALS + 2)]
+    return [site.credential] + [a.private(site.number("credential %d" % n, 32)) for n in range(1, CREDENTIALS + 3)]
 
 
 class Tap:
@@ -76,14 +77,14 @@ class Tap:
 
 class LockUnderTest:
     """`present`: puts a device into the field until the tap is over, and returns the lock's event. `restart(revoked)`: the lock dies
-    and is started again, and that credential (its number, or None) is revoked then. `kill`: it dies at once. `known`: what the site's
-    honest devices remember."""
+    and is started again, and that credential (its number, or None) is revoked then. `kill`: it dies at once. `full`: from now on it cannot
+    store anything, or it can again. `known`: what the site's honest devices remember."""
 
-    def __init__(self, site, present, restart, kill, certified=False):
-        self.site, self.present, self.restart, self.kill = site, present, restart, kill
+    def __init__(self, site, present, restart, kill, full, certified=False):
+        self.site, self.present, self.restart, self.kill, self.full = site, present, restart, kill, full
         self.keys, self.known = credentials(site), {}
         self.groups = site.device_groups()
-        self.certified = certified
+        self.certified, self.moves = certified, True      # moves: its door does
 
     def device(self, n=0, fresh=False, script=None, key=None, **more):
         key = key or self.keys[n]
@@ -96,7 +97,10 @@ class LockUnderTest:
 
     def clean(self):
         """After every case: an honest device opens, by AUTH1 and then FAST or AUTH1 again."""
-        self.tap(fresh=True).opened()
+        t = self.tap(fresh=True)
+        must("it should have opened: %s" % t, t.verdict == "open")
+        if self.moves:
+            t.opened()
 
 
 def peer(profile, bugs):
@@ -108,8 +112,9 @@ def peer(profile, bugs):
                 (site.long if "long" in profile else site.short) if certified else None, "auth1" if "auth1" in profile else "load-cert",
                 profile != "standard", profile != "slot", MAILBOX_EXCHANGES if profile == "mailbox" else (), bugs=bugs,
                 **({"ap": b"\3", "extension": b"\4\3\xAA\xBB\xCC", "status": 0x0180} if profile == "vendor" else {}))
+    lock.stuck = profile == "stuck"
     keys = [a.public(k) for k in credentials(site)]
-    lock.refused = {keys[REVOKED]: 0x0003, keys[EXPIRED]: 0x0002}
+    lock.refused = {keys[REVOKED]: 0x0003, keys[EXPIRED]: 0x0002, keys[EARLY]: 0x0025}
 
     def kill():
         lock.torn |= "hangs-up-for-good" in bugs
@@ -120,12 +125,15 @@ def peer(profile, bugs):
         if revoked is not None:
             lock.refused[keys[revoked]] = 0x0003
 
+    def full(on):
+        lock.full = on
+
     def present(device):
         event = lock.tap(device.apdu)
         device.power(False)
         return event
-    context = LockUnderTest(site, present, restart, kill, certified)
-    context.lock = lock
+    context = LockUnderTest(site, present, restart, kill, full, certified)
+    context.lock, context.moves = lock, not lock.stuck
     return context
 
 

@@ -171,6 +171,10 @@ class Reader:
         lengths = {0x4E: 8, 0x5A: 65, 0x9E: 64, 0x5E: 2, 0x91: 20, 0x92: 20}
         if 0x5E not in got or any(len(got[tag]) != n for tag, n in lengths.items() if tag in got):
             raise Wrong("AUTH1: lengths")
+        try:
+            a.point(got.get(0x5A) or a.public(self.own))
+        except ValueError as e:
+            raise Wrong("AUTH1: %s" % e, 0x0007) from None
         credential = got.get(0x5A) or (credential_of(got[0x4E]) if credential_of else None)
         if credential is None:
             raise Wrong("AUTH1: credential not known", 0x0001)
@@ -188,10 +192,17 @@ class Reader:
         return answer
 
     def status(self, code):
-        """Reader Status."""
-        answer = self.exchange(a.tlv(0x97, code.to_bytes(2, "big")))
+        """Reader Status. There are devices that answer it with 61xx and nothing more: that is taken, and not followed."""
+        sealed, sw = self.raw(a.capdu(0x80, a.EXCHANGE, 0, 0, self.channel.seal(a.tlv(0x97, code.to_bytes(2, "big")))))
+        if sw[:2] == "61" or (sw == "9000" and not sealed):
+            return
+        if sw != "9000":
+            raise Status(a.EXCHANGE, sw)
+        answer = self.channel.open(sealed)
+        if answer is None:
+            raise Wrong("EXCHANGE: the tag", None)
         if answer != bytes.fromhex("00020000"):
-            raise Wrong("EXCHANGE of the status answered %s" % answer.hex())
+            raise Wrong("EXCHANGE of the status answered %s" % answer.hex(), None)
 
     def control_flow(self, s1=0, s2=0):
         data, sw = self.raw(a.capdu(0x80, a.CONTROL_FLOW, 0, 0, a.encode([(0x41, bytes([s1])), (0x42, bytes([s2]))]), None))

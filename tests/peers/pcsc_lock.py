@@ -1,7 +1,11 @@
-"""A tiny helper over pyscard: reader by name fragment, card by events, 61xx and 6Cxx.
+"""A tiny helper over pyscard: reader by name fragment, card by events, 61xx and 6Cxx. `program:COMMAND` instead of a fragment is a
+program that has the card: a C-APDU a line on its standard input, events as JSON on its standard output.
 
 Written from docs/protocol.md alone (section 6 for 61xx and 6Cxx).
 """
+import json
+import shlex
+import subprocess
 import time
 
 
@@ -25,6 +29,8 @@ def complete(send):
 
 def open_card(fragment, timeout):
     """Waits (events, no polling) for a card in the first reader whose name holds the fragment."""
+    if fragment.startswith("program:"):
+        return _Program(shlex.split(fragment.removeprefix("program:")))
     from smartcard import scard as s
     end = time.monotonic() + timeout
 
@@ -78,3 +84,30 @@ class _Card:
     def __exit__(self, *_):
         self.s.SCardDisconnect(self.card, self.s.SCARD_UNPOWER_CARD)
         self.s.SCardReleaseContext(self.ctx)
+
+
+class _Program:
+    def __init__(self, command):
+        self.program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.transmit = complete(self.send)
+        self._event("card")
+
+    def _event(self, wanted):
+        for line in self.program.stdout:
+            event = json.loads(line)
+            if event["event"] == wanted:
+                return event
+        raise NoCard(f"the program ended with status {self.program.wait()}")
+
+    def send(self, c):
+        try:
+            print(c.hex(), file=self.program.stdin, flush=True)
+        except OSError as e:
+            raise NoCard(str(e)) from None
+        return bytes.fromhex(self._event("apdu")["r"])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.program.communicate()

@@ -97,6 +97,12 @@ def main():
     shell.wait(r"> \r?$")
     shell.type("expect equal {non\t a1a2a3a4\r")
     shell.wait(r"sim: challenge-response> ")
+    # A block goes on over lines until its brace.
+    shell.type("for x in 0a 0b {\r")
+    shell.type("note seen-{x}\r")
+    shell.type("}\r")
+    shell.wait(r"seen-0a[\s\S]*seen-0b")
+    shell.wait(r"sim: challenge-response> ")
     # What fails is told, and the shell goes on. A line that begins with a space is not kept.
     shell.type(" nonsense 0102030405\r")
     shell.wait(r"no command")

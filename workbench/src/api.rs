@@ -29,7 +29,7 @@ impl Api {
         let told = |detail: String| ApiError(format!("{}: {detail}", authority.display()));
         let authority = std::fs::read(authority).map_err(|e| told(e.to_string()))?;
         // Whoever called first decides; all of this program's choices are the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let authority = reqwest::Certificate::from_pem(&authority).map_err(|e| told(e.to_string()))?;
         Ok(Self {
             runtime,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tapdoor_captures::{Event, Layer, SharedTape};
 use tapdoor_link::stop::{Stop, StopGuard};
 use tapdoor_link::{CardLink, Exchange, Limits, LinkError, LinkErrorKind, attend};
+use tapdoor_protocol::apdu::Command;
 use tapdoor_reader::source::{ANSWER_TIMEOUT, CardSource, ReaderInfo, SourceErrorKind};
 use tapdoor_reader::{Session, SourceError};
 
@@ -78,6 +79,7 @@ pub struct Desk {
     taps: u64,
     response: Vec<u8>,
     heard: Option<Vec<Heard>>,
+    selected: Option<Vec<u8>>,
 }
 
 /// A command, and its answer if there was one.
@@ -99,6 +101,7 @@ impl Desk {
             taps: 0,
             response: Vec::with_capacity(300),
             heard: None,
+            selected: None,
         }
     }
 
@@ -142,6 +145,12 @@ impl Desk {
         self.atr.as_deref().filter(|_| self.has_card())
     }
 
+    /// The AID by which an application was selected last on the card that is held.
+    #[must_use]
+    pub fn selected(&self) -> Option<&[u8]> {
+        self.selected.as_deref()
+    }
+
     /// What asks to stop from now on.
     pub fn stopped_by(&mut self, stop: &Stop) {
         self.stop = stop.clone();
@@ -166,6 +175,7 @@ impl Desk {
         self.link = None;
         self.atr = None;
         self.waiting = None;
+        self.selected = None;
     }
 
     /// Waits until a card is held, unless one is.
@@ -263,7 +273,12 @@ impl Desk {
             heard.push((command.to_vec(), outcome.is_ok().then(|| response.clone())));
         }
         match outcome {
-            Ok(()) => Ok(ended.saturating_duration_since(started)),
+            Ok(()) => {
+                if let Some(aid) = selects(command).filter(|_| matches!(response.as_slice(), [.., 0x90, 0x00] | [.., 0x61, _])) {
+                    self.selected = Some(aid.to_vec());
+                }
+                Ok(ended.saturating_duration_since(started))
+            }
             Err(error) => {
                 if !matches!(error.kind, LinkErrorKind::TooLong | LinkErrorKind::Malformed) {
                     self.release();
@@ -321,6 +336,13 @@ impl Desk {
     pub fn tape(&self) -> Option<&SharedTape> {
         self.tape.as_ref()
     }
+}
+
+/// What a SELECT by AID names.
+fn selects(command: &[u8]) -> Option<&[u8]> {
+    // A look at two bytes first: this is on the way of every step of a script.
+    let [_, 0xA4, 0x04, ..] = command else { return None };
+    Command::parse(command).ok().filter(|c| c.plain_cla() == 0x00).map(|c| c.data)
 }
 
 /// An answer shorter than a status word is none, whoever gave it.

@@ -57,6 +57,8 @@ pub struct RecordedTap {
     pub verdict: Option<RecordedVerdict>,
     /// The clock that the lock's chip was told, if the tape holds that.
     pub clock: Option<u32>,
+    /// Random bytes that the lock's chip drew, in order, if the tape holds them: it does so only with secrets.
+    pub drawn: Vec<Vec<u8>>,
     /// When it began, in nanoseconds since the start of the tape.
     pub began: u64,
     /// Whether the tape tells of a download.
@@ -169,7 +171,9 @@ impl<R: BufRead> Iterator for Taps<R> {
 fn concerns(event: &Event) -> bool {
     match event.layer {
         Layer::Apdu => event.dir.is_some() && event.data.is_some(),
-        Layer::Chip => event.dir == Some(Direction::Out) && event.data.is_some(),
+        Layer::Chip => {
+            event.dir == Some(Direction::Out) && event.data.is_some() || event.dir.is_none() && event.extra.get("random").is_some()
+        }
         Layer::Lock => text(event, "verdict").is_some(),
         Layer::Server => event.tap.is_some(),
         Layer::Note => text(event, "error").is_some() && event.tap.is_some(),
@@ -202,6 +206,10 @@ fn take(tap: &mut RecordedTap, event: Event) {
                 last.answer_mask = event.mask;
                 last.back = event.t;
             }
+        }
+        (Layer::Chip, None) => {
+            let drawn = text(&event, "random").and_then(|digits| hex::decode(digits).ok());
+            tap.drawn.extend(drawn.filter(|_| tap.drawn.len() < MAX_EXCHANGES));
         }
         (Layer::Chip, _) => {
             // BEGIN tells the chip the time.

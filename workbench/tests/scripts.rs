@@ -67,6 +67,8 @@ fn errors_name_line_column_and_what_was_expected() {
         ("expect", 1, 7, "sw, data"),
         ("expect sw 900", 1, 11, "four hexadecimal digits"),
         ("expect sw", 1, 10, "four hexadecimal digits"),
+        ("auth alira", 1, 6, "one of challenge-response, aka"),
+        ("skip unless method x", 1, 20, "one of challenge-response"),
         ("expect data 6F.", 1, 15, "any byte"),
         ("expect data 6F..G0", 1, 17, "two hexadecimal digits"),
         ("expect data {x:0}", 1, 13, "from 1"),
@@ -115,7 +117,7 @@ fn blocks_stand_at_most_so_deep_and_scripts_do_not_include_themselves() {
     std::fs::write(&path, "include no.door\n").unwrap();
     let error = script::load(path.to_str().unwrap()).unwrap_err();
     assert!(
-        matches!(error, LoadError::Include { .. }) && error.to_string().contains("a.door:1: include"),
+        matches!(error, LoadError::Include { .. }) && error.to_string().contains("a.door:1:9: include"),
         "{error}"
     );
     std::fs::write(&path, b"reset\nnote \xFF\n").unwrap();
@@ -293,7 +295,7 @@ fn auth_and_what_may_be_expected_of_it() {
     assert_eq!((found.place.line, found.got.as_deref()), (1, Some("wrong-key")));
     let found = failure(&run("sim:", "auth aka\nexpect fail wrong-key\n"));
     assert_eq!((found.expected.as_deref(), found.got.as_deref()), (Some("wrong-key"), Some("open")));
-    assert!(failure(&run("sim:", "auth fly\n")).what.contains("no method"));
+    assert!(failure(&run("sim:", "let m = fly\nauth {m}\n")).what.contains("no method"));
 }
 
 #[test]

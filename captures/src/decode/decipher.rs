@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::aliro::auth::{Auth0Command, Auth0Response};
 use tapdoor_protocol::aliro::exchange::ExchangeResponse;
+use tapdoor_protocol::aliro::recognition::Recognition;
 use tapdoor_protocol::aliro::schedule::Transcript;
-use tapdoor_protocol::aliro::vault::{kdh, open_cryptogram};
+use tapdoor_protocol::aliro::vault::kdh;
 use tapdoor_protocol::aliro::{Bitmap, PublicKey, ReaderStatus, ins};
 use tapdoor_protocol::apdu::Command;
 use tapdoor_protocol::crypto::ecies::SecretScalar;
@@ -15,10 +16,14 @@ use tapdoor_protocol::crypto::{gcm_open, hkdf_sha256};
 use tapdoor_protocol::tlv;
 
 use super::Field;
-use crate::event::Direction;
+use crate::event::{Direction, Event};
 
 /// Most bytes that are collected of a chain or an answer.
 const MOST: usize = 65_536;
+/// Random draws of a lock's chip that are kept: its ephemeral key is the last but one, or near.
+const MOST_DRAWN: usize = 4;
+/// Kpersistent that are kept of a tape.
+const MOST_LEARNT: usize = 64;
 
 /// What opens enciphered parts of Aliro transactions. All are tried.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -57,6 +62,9 @@ struct Channel {
 #[derive(Clone, Default)]
 pub(super) struct Transaction {
     keys: Arc<AliroKeys>,
+    /// Keys of the tape itself, the last first.
+    drawn: Vec<[u8; 32]>,
+    learnt: Vec<[u8; 32]>,
     selected: bool,
     /// The instruction that is to be answered; none for SELECT of the expedited phase.
     asked: Option<u8>,
@@ -142,13 +150,41 @@ fn deciphered(plain: &[u8], table: &[(u32, &str)]) -> Vec<Field> {
 impl Transaction {
     /// With these keys; none without any.
     pub(super) fn new(keys: &AliroKeys) -> Option<Box<Self>> {
-        let any = !keys.ephemerals.is_empty() || !keys.kpersistent.is_empty();
-        any.then(|| {
+        // Without keys at first: the tape itself may hold some.
+        (!keys.group_keys.is_empty()).then(|| {
             Box::new(Self {
                 keys: Arc::new(keys.clone()),
                 ..Self::default()
             })
         })
+    }
+
+    /// What the lock's chip drew at random, on a tape that holds it: its ephemeral key among it.
+    pub(super) fn drawn(&mut self, event: &Event) {
+        let drawn = event.extra.text("random").and_then(|digits| hex::decode(digits).ok());
+        if let Some(Ok(key)) = drawn.map(<[u8; 32]>::try_from) {
+            self.drawn.truncate(MOST_DRAWN - 1);
+            self.drawn.insert(0, key);
+        }
+    }
+
+    /// The Kpersistent that this standard transaction leaves behind, for the fast ones that follow.
+    fn learn(&mut self, transcript: &Transcript, kdh: &[u8; 32], plain: &[u8]) {
+        let named = |credential: &&PublicKey| match (tlv::find(plain, 0x5A), tlv::find(plain, 0x4E)) {
+            (Some(key), _) => credential.0 == key,
+            (None, Some(slot)) => credential.slot().0 == slot,
+            _ => false,
+        };
+        let Some(credential) = self.keys.credentials.iter().find(named) else {
+            return;
+        };
+        let (salt, info) = transcript.remembering(credential);
+        let mut key = [0; 32];
+        hkdf_sha256(kdh, &[&salt], &[&info], &mut key);
+        if !self.learnt.contains(&key) {
+            self.learnt.truncate(MOST_LEARNT - 1);
+            self.learnt.insert(0, key);
+        }
     }
 
     /// An APDU: what it says beyond what can be seen.
@@ -170,6 +206,8 @@ impl Transaction {
         if (command.cla, command.ins, command.p1) == (0x00, 0xA4, 0x04) {
             *self = Self {
                 keys: Arc::clone(&self.keys),
+                drawn: std::mem::take(&mut self.drawn),
+                learnt: std::mem::take(&mut self.learnt),
                 selected: command.data == Aid::ALIRO_EXPEDITED.as_bytes(),
                 ..Self::default()
             };
@@ -279,9 +317,10 @@ impl Transaction {
         let cryptogram = self.response.as_ref()?.cryptogram?;
         for transcript in self.transcripts() {
             let (salt, info) = transcript.recognition();
-            for kpersistent in &self.keys.kpersistent {
+            let recognition = Recognition::new(&salt, &info, &cryptogram);
+            for kpersistent in self.learnt.iter().chain(&self.keys.kpersistent) {
                 for credential in &self.keys.credentials {
-                    let Some(plain) = open_cryptogram(kpersistent, credential, &salt, &info, &cryptogram) else {
+                    let Some(plain) = recognition.open(kpersistent, credential) else {
                         continue;
                     };
                     let mut okm = [[0; 32]; 3];
@@ -304,7 +343,7 @@ impl Transaction {
         self.channel = None;
         for transcript in self.transcripts() {
             let (salt, info) = transcript.agreement();
-            for ephemeral in &self.keys.ephemerals {
+            for ephemeral in self.drawn.clone().iter().chain(self.keys.clone().ephemerals.iter()) {
                 let own = SecretScalar(*ephemeral);
                 for public in [&transcript.device, &transcript.auth0.ephemeral] {
                     let Some(kdh) = kdh(&own, public, &transcript.auth0.transaction) else {
@@ -314,6 +353,7 @@ impl Transaction {
                     hkdf_sha256(&*kdh, &[&salt], &[&info], okm.as_flattened_mut());
                     let [reader, device] = okm;
                     if let Some(plain) = gcm_open(&device, &nonce(true, 1), sealed) {
+                        self.learn(&transcript, &kdh, &plain);
                         self.channel = Some(Channel {
                             reader,
                             device,

@@ -2,6 +2,7 @@
 
 use tapdoor_protocol::apdu::Command;
 use tapdoor_protocol::door::Verdict;
+use tapdoor_protocol::door::control_flow::DOWNLOADING;
 use tapdoor_protocol::status::StatusWord;
 use tapdoor_protocol::tlv;
 
@@ -20,7 +21,8 @@ fn verdict(code: u8) -> String {
 pub(super) fn control_flow(p1: u8, data: View<'_>) -> String {
     match (p1, data.bytes()) {
         (0x01, _) => "CONTROL FLOW, sealed".into(),
-        (0x00, [code]) => format!("CONTROL FLOW, plain: {}", verdict(*code)),
+        (0x00, [DOWNLOADING]) => "CONTROL FLOW, plain: downloading".into(),
+        (0x00, [code]) => "CONTROL FLOW, plain: ".to_owned() + &verdict(*code),
         _ => "CONTROL FLOW, of unknown form".into(),
     }
 }
@@ -170,7 +172,7 @@ fn command(view: View<'_>) -> String {
         0x3C => control_flow(command.p1, data),
         0x88 => "AUTHENTICATE".into(),
         0xCA if command.cla == 0x80 => "GET IDENTITY".into(),
-        _ => super::names::command(command.cla, command.ins, command.p1, command.p2),
+        _ => super::names::command(command.cla, command.ins, command.p1, command.p2).into_owned(),
     };
     format!("{hex} ({name})")
 }

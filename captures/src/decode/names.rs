@@ -1,7 +1,9 @@
 //! Names of commands, files and frames.
 
+use super::words::{Name, with_hex, with_number};
+
 /// A command that needs no more than its header to be named (ISO/IEC 7816-4, GlobalPlatform, TS 102 221).
-pub(super) fn command(cla: u8, ins: u8, p1: u8, p2: u8) -> String {
+pub(super) fn command(cla: u8, ins: u8, p1: u8, p2: u8) -> Name {
     let proprietary = cla & 0x80 != 0 && cla != 0xA0;
     let name = match (ins, proprietary) {
         (0x0E | 0x0F, _) => "ERASE BINARY",
@@ -26,20 +28,20 @@ pub(super) fn command(cla: u8, ins: u8, p1: u8, p2: u8) -> String {
         (0xA2, _) => "SEARCH RECORD",
         (0xA4, _) => "SELECT",
         (0xB0 | 0xB1, _) if p1 & 0x80 != 0 => {
-            return format!("READ BINARY of short file {:02x}", p1 & 0x1F);
+            return with_hex("READ BINARY of short file ", &[p1 & 0x1F]).into();
         }
         (0xB0 | 0xB1, _) => {
-            return format!("READ BINARY from {}", u16::from_be_bytes([p1, p2]));
+            return with_number("READ BINARY from ", u16::from_be_bytes([p1, p2]).into(), "");
         }
-        (0xB2 | 0xB3, _) => return format!("READ RECORD {p1}"),
+        (0xB2 | 0xB3, _) => return with_number("READ RECORD ", p1.into(), ""),
         (0xC0, _) => "GET RESPONSE",
         (0xC2 | 0xC3, _) => "ENVELOPE",
-        (0xCA | 0xCB, _) => return format!("GET DATA {p1:02x}{p2:02x}"),
+        (0xCA | 0xCB, _) => return with_hex("GET DATA ", &[p1, p2]).into(),
         (0xD0 | 0xD1, _) => "WRITE BINARY",
         (0xD6 | 0xD7, _) => "UPDATE BINARY",
         (0xD8, true) => "PUT KEY",
-        (0xDA | 0xDB, _) => return format!("PUT DATA {p1:02x}{p2:02x}"),
-        (0xDC | 0xDD, _) => return format!("UPDATE RECORD {p1}"),
+        (0xDA | 0xDB, _) => return with_hex("PUT DATA ", &[p1, p2]).into(),
+        (0xDC | 0xDD, _) => return with_number("UPDATE RECORD ", p1.into(), ""),
         (0xE0, _) => "CREATE FILE",
         (0xE2, true) => "STORE DATA",
         (0xE2, false) => "APPEND RECORD",
@@ -50,13 +52,13 @@ pub(super) fn command(cla: u8, ins: u8, p1: u8, p2: u8) -> String {
         (0xF0, true) => "SET STATUS",
         (0xF2, true) => "GET STATUS",
         (0xF2, false) => "STATUS",
-        _ => return format!("command {cla:02x} {ins:02x} {p1:02x} {p2:02x}"),
+        _ => return format!("command {cla:02x} {ins:02x} {p1:02x} {p2:02x}").into(),
     };
-    name.to_owned()
+    name.into()
 }
 
 /// `, NAME` for the last file of a path, or nothing.
-pub(super) fn file(path: &[u8]) -> String {
+pub(super) fn file(path: &[u8]) -> &'static str {
     let name = path.last_chunk::<2>().map(|id| match u16::from_be_bytes(*id) {
         0x3F00 => ", MF",
         0x7FFF => ", ADF_USIM",
@@ -68,7 +70,7 @@ pub(super) fn file(path: &[u8]) -> String {
         0x6FAD => ", EF_AD",
         _ => "",
     });
-    name.unwrap_or_default().to_owned()
+    name.unwrap_or_default()
 }
 
 /// A command of DESFire in its ISO/IEC 7816-4 wrapping, class 90.
@@ -99,12 +101,12 @@ pub(super) fn desfire(ins: u8) -> Option<&'static str> {
 }
 
 /// A command to the PN532, or its answer (PN532 user manual 7).
-pub(super) fn pn532(bytes: &[u8]) -> String {
+pub(super) fn pn532(bytes: &[u8]) -> Name {
     let (answer, code, rest) = match bytes {
         [0xD4, code, rest @ ..] => (false, *code, rest),
         [0xD5, code, rest @ ..] => (true, code.wrapping_sub(1), rest),
         [0x7F, ..] => return "error frame".into(),
-        _ => return format!("{} bytes", bytes.len()),
+        _ => return with_number("", bytes.len() as u64, " bytes"),
     };
     let name = match code {
         0x00 => "Diagnose",
@@ -140,15 +142,15 @@ pub(super) fn pn532(bytes: &[u8]) -> String {
         0x90 => "TgResponseToInitiator",
         0x92 => "TgSetGeneralBytes",
         0x94 => "TgSetMetaData",
-        _ => return format!("PN532 command {code:02x}"),
+        _ => return with_hex("PN532 command ", &[code]).into(),
     };
     // The status byte stands first in the answers to what goes over the air.
     match (answer, code, rest) {
         (true, 0x40 | 0x42 | 0x86 | 0x88 | 0x8E | 0x90, [status, ..]) if status & 0x3F != 0 => {
-            format!("{name} answer, {}", pn532_error(status & 0x3F))
+            format!("{name} answer, {}", pn532_error(status & 0x3F)).into()
         }
-        (true, 0x4A, [0, ..]) => format!("{name} answer, no target"),
-        (true, ..) => format!("{name} answer"),
+        (true, 0x4A, [0, ..]) => format!("{name} answer, no target").into(),
+        (true, ..) => format!("{name} answer").into(),
         (false, ..) => name.into(),
     }
 }
@@ -186,7 +188,7 @@ fn pn532_error(code: u8) -> String {
 }
 
 /// A CCID message (USB CCID 1.1, 6).
-pub(super) fn ccid(bytes: &[u8]) -> String {
+pub(super) fn ccid(bytes: &[u8]) -> Name {
     let name = match bytes.first() {
         Some(0x62) => "IccPowerOn",
         Some(0x63) => "IccPowerOff",
@@ -196,22 +198,22 @@ pub(super) fn ccid(bytes: &[u8]) -> String {
         Some(0x80) => "DataBlock",
         Some(0x81) => "SlotStatus",
         Some(0x83) => "Escape answer",
-        _ => return format!("{} bytes", bytes.len()),
+        _ => return with_number("", bytes.len() as u64, " bytes"),
     };
     name.into()
 }
 
 /// An NCI packet (NFC Forum NCI 2.0).
-pub(super) fn nci(bytes: &[u8]) -> String {
+pub(super) fn nci(bytes: &[u8]) -> Name {
     let [first, second, ..] = bytes else {
-        return format!("{} bytes", bytes.len());
+        return with_number("", bytes.len() as u64, " bytes");
     };
     let kind = match first >> 5 {
-        0 => return format!("data on connection {}", first & 15),
+        0 => return with_number("data on connection ", (first & 15).into(), ""),
         1 => "CMD",
         2 => "RSP",
         3 => "NTF",
-        _ => return format!("{} bytes", bytes.len()),
+        _ => return with_number("", bytes.len() as u64, " bytes"),
     };
     let name = match (first & 15, second & 0x3F) {
         (0, 0x00) => "CORE_RESET",
@@ -238,7 +240,7 @@ pub(super) fn nci(bytes: &[u8]) -> String {
         (1, 0x0B) => "RF_PARAMETER_UPDATE",
         (2, 0x00) => "NFCEE_DISCOVER",
         (2, 0x01) => "NFCEE_MODE_SET",
-        (group, opcode) => return format!("NCI {group:x}/{opcode:02x}_{kind}"),
+        (group, opcode) => return format!("NCI {group:x}/{opcode:02x}_{kind}").into(),
     };
-    format!("{name}_{kind}")
+    format!("{name}_{kind}").into()
 }

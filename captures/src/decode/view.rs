@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::Field;
+use super::words::with_hex;
 use crate::event::Mask;
 
 /// Owned bytes, and for each whether it is masked. Without a mask there are no marks.
@@ -107,14 +108,20 @@ impl<'a> View<'a> {
 
     /// Hexadecimal digits, `**` for a masked byte.
     pub(super) fn hex(self) -> String {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = String::with_capacity(2 * self.len());
+        self.hex_behind("")
+    }
+
+    /// The same with words before it.
+    pub(super) fn hex_behind(self, words: &str) -> String {
+        if self.hidden.is_empty() {
+            return with_hex(words, self.bytes);
+        }
+        let mut text = String::with_capacity(words.len() + 2 * self.len());
+        text.push_str(words);
         for (at, byte) in self.bytes.iter().enumerate() {
-            if self.hidden.get(at).is_some_and(|hidden| *hidden) {
-                text.push_str("**");
-            } else {
-                text.push(DIGITS[usize::from(byte >> 4)].into());
-                text.push(DIGITS[usize::from(byte & 15)].into());
+            match self.hidden.get(at) {
+                Some(true) => text.push_str("**"),
+                _ => text.push_str(&with_hex("", &[*byte])),
             }
         }
         text

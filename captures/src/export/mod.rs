@@ -22,6 +22,7 @@ use crate::event::Event;
 use crate::header::Header;
 use crate::import::Format;
 use crate::read::{Cut, Events, ReadError};
+use crate::rf::Scouted;
 
 /// What was lost, and how often.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,6 +69,8 @@ impl Losses {
 /// Writes events in one format.
 pub(crate) trait Exporter {
     fn event(&mut self, event: &Event, losses: &mut Losses) -> io::Result<()>;
+    /// The tape has APDUs of its own, so those that its frames carry are the same.
+    fn own_apdus(&mut self) {}
     /// Writes what stands at the end.
     fn finish(&mut self, _losses: &mut Losses) -> io::Result<()> {
         Ok(())
@@ -145,8 +148,9 @@ pub struct Stopped {
 ///
 /// # Errors
 /// [`Stopped`]: why, and what was done until then.
-pub fn convert<E: Events, W: Write>(mut events: E, to: Format, mut out: W) -> Result<Report, Box<Stopped>> {
+pub fn convert<E: Events, W: Write>(events: E, to: Format, mut out: W) -> Result<Report, Box<Stopped>> {
     let mut report = Report::default();
+    let mut events = Scouted::new(events);
     let outcome = all(&mut events, to, &mut out, &mut report);
     report.cut = events.cut();
     match outcome.and_then(|()| out.flush().map_err(Into::into)) {
@@ -155,9 +159,12 @@ pub fn convert<E: Events, W: Write>(mut events: E, to: Format, mut out: W) -> Re
     }
 }
 
-fn all<E: Events, W: Write>(events: &mut E, to: Format, out: &mut W, report: &mut Report) -> Result<(), ConvertError> {
+fn all<E: Events, W: Write>(events: &mut Scouted<E>, to: Format, out: &mut W, report: &mut Report) -> Result<(), ConvertError> {
     let header = events.header().clone();
     let mut exporter = exporter(to, &header, &mut *out, &mut report.losses)?;
+    if events.own_apdus() {
+        exporter.own_apdus();
+    }
     let mut outcome = Ok(());
     while let Some(event) = events.next_event() {
         match event {

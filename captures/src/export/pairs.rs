@@ -65,6 +65,11 @@ impl Pairs {
         }
     }
 
+    /// The tape has APDUs of its own: none are made of frames.
+    pub(super) fn own_apdus(&mut self) {
+        self.assembler.own_apdus();
+    }
+
     /// The command that is still unanswered at the end.
     pub(super) fn last(&mut self) -> Option<Event> {
         self.command.take()

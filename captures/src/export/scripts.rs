@@ -66,6 +66,10 @@ impl<W: Write> Dump<W> {
 }
 
 impl<W: Write> Exporter for Dump<W> {
+    fn own_apdus(&mut self) {
+        self.pairs.own_apdus();
+    }
+
     fn event(&mut self, event: &Event, losses: &mut Losses) -> io::Result<()> {
         if event.tap.is_some() && event.tap != self.tap {
             if self.tap.is_some() || event.tap != Some(1) {
@@ -74,6 +78,10 @@ impl<W: Write> Exporter for Dump<W> {
             self.tap = event.tap;
         }
         match self.pairs.take(event, losses) {
+            Found::Pair(command, answer) if bytes(&command).len() < 4 || bytes(&answer).len() < 2 => {
+                losses.add("exchanges that are no APDUs");
+                Ok(())
+            }
             Found::Pair(command, answer) => {
                 event_losses(&command, &[], losses);
                 event_losses(&answer, &["from"], losses);
@@ -142,6 +150,10 @@ impl<W: Write> Scriptor<W> {
 }
 
 impl<W: Write> Exporter for Scriptor<W> {
+    fn own_apdus(&mut self) {
+        self.pairs.own_apdus();
+    }
+
     fn event(&mut self, event: &Event, losses: &mut Losses) -> io::Result<()> {
         let found = self.pairs.take(event, losses);
         // The command that is held belongs to the tap before.
@@ -238,6 +250,10 @@ impl<W: Write> Door<W> {
 }
 
 impl<W: Write> Exporter for Door<W> {
+    fn own_apdus(&mut self) {
+        self.pairs.own_apdus();
+    }
+
     fn event(&mut self, event: &Event, losses: &mut Losses) -> io::Result<()> {
         match self.pairs.take(event, losses) {
             Found::Pair(command, answer) => {

@@ -214,6 +214,9 @@ pub fn recognise(prefix: &[u8]) -> Result<Format, ReadError> {
     let mut best = None;
     let mut plain = Plain::default();
     for line in text.split(|byte| *byte == b'\n') {
+        let coloured = line.contains(&0x1B).then(|| String::from_utf8_lossy(line));
+        let plain_text = coloured.as_ref().map(|line| lines::uncoloured(line));
+        let line = plain_text.as_ref().map_or(line, |line| line.as_bytes());
         if let Some(found) = lines::signature(line) {
             if found.is_certain() {
                 return Ok(found.format());
@@ -323,6 +326,7 @@ impl Plain {
                 self.dump |= rest.starts_with(b"ATR:") || rest.starts_with(b"PROTOCOL:");
                 return;
             }
+            _ if line.starts_with(b"```") || line.eq_ignore_ascii_case(b"exit") => return,
             _ if line.eq_ignore_ascii_case(b"reset") => {
                 self.reset = true;
                 return;
@@ -330,7 +334,7 @@ impl Plain {
             _ => {}
         }
         self.lines += 1;
-        match lines::hex_bytes(line) {
+        match lines::hex_bytes(line.strip_suffix(b"\\").unwrap_or(line)) {
             Some(bytes) => {
                 self.hex += 1;
                 // Every second line ends like an answer, and the first does not.

@@ -131,18 +131,27 @@ impl<R: BufRead, F: LineFormat> Importer for Text<R, F> {
         }
         let line = self.buffer.strip_suffix(b"\r").unwrap_or(&self.buffer);
         let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
+        let line = uncoloured(&String::from_utf8_lossy(line)).into_owned();
         // Two logs in one file: what belongs to the other one would be read as nothing.
-        if let Some(found) = signature(line).filter(|found| found.is_certain() && !self.format.holds(found.format())) {
+        if let Some(found) = signature(line.as_bytes()).filter(|found| found.is_certain() && !self.format.holds(found.format())) {
             let wrong = Wrong::new(format!(
                 "here begins what looks like {}: \"{}\"",
                 found.format().name(),
-                shown(line)
+                shown(line.as_bytes())
             ));
             let expected = format!("{} to the end; split the file", self.format.name());
             return Err(self.error(wrong.expected(expected)));
         }
-        let line = uncoloured(&String::from_utf8_lossy(line)).into_owned();
-        self.lines.line(&line, out).map_err(|wrong| self.error(wrong))?;
+        // A fence of Markdown.
+        if line.starts_with("```") {
+            return Ok(true);
+        }
+        let line = match self.format {
+            // There the mark is an arrow.
+            Format::Arrows => &line,
+            _ => unquoted(&line),
+        };
+        self.lines.line(line, out).map_err(|wrong| self.error(wrong))?;
         Ok(true)
     }
 }
@@ -158,8 +167,16 @@ impl Format {
     }
 }
 
+/// Without the marks of a quotation in an issue or a mail.
+fn unquoted(mut line: &str) -> &str {
+    while let Some(rest) = line.strip_prefix("> ") {
+        line = rest;
+    }
+    line
+}
+
 /// Without the sequences that colour a terminal.
-fn uncoloured(line: &str) -> Cow<'_, str> {
+pub(crate) fn uncoloured(line: &str) -> Cow<'_, str> {
     if !line.contains('\u{1b}') {
         return Cow::Borrowed(line);
     }
@@ -217,6 +234,7 @@ pub(crate) fn signature(line: &[u8]) -> Option<Signature> {
     use Signature::{Certain, Likely};
     let line = &line[..line.len().min(400)];
     let line = line.trim_ascii();
+    let whole = line;
     // Quoted in an issue or a mail.
     let line = line.strip_prefix(b"> ").unwrap_or(line);
     let begins = |word: &[u8]| line.starts_with(word);
@@ -229,14 +247,25 @@ pub(crate) fn signature(line: &[u8]) -> Option<Signature> {
     if contains(line, b"| Src | Data") {
         return Some(Certain(Format::Pm3Text));
     }
-    if contains(line, b"NxpNciX") || contains(line, b"NxpNciR") {
+    if contains(line, b"NxpNciX") || contains(line, b"NxpNciR") || contains(line, b"StNfcHal: (#") {
         return Some(Certain(Format::Nci));
     }
     if contains(line, b"nfc.clf.transport") {
         return Some(Certain(Format::Nfcpy));
     }
-    if contains(line, b"libnfc.") && [&b"debug"[..], b"error", b"info", b"unknown"].iter().any(|level| begins(level)) {
+    let levels = [&b"debug"[..], b"trace", b"error", b"info", b"unknown", b"unkown"];
+    if contains(line, b"libnfc.") && levels.iter().any(|level| begins(level)) {
         return Some(Certain(Format::Libnfc));
+    }
+    // Up to libnfc 1.5 there is nothing before it.
+    if let [b'T' | b'R', b'X', b':', rest @ ..] = line
+        && hex_bytes(rest).is_some()
+    {
+        return Some(Likely(Format::Libnfc));
+    }
+    // Rows of a listing whose heading was left out.
+    if contains(line, b"| Rdr |") || contains(line, b"| Tag |") {
+        return Some(Likely(Format::Pm3Text));
     }
     if contains(line, b"Outgoing APDU") || contains(line, b"Incoming APDU") {
         return Some(Certain(Format::OpenSc));
@@ -250,8 +279,9 @@ pub(crate) fn signature(line: &[u8]) -> Option<Signature> {
     {
         return Some(Certain(Format::Apdu4j));
     }
-    if let [_, _, _, _, _, _, _, _, b' ', rest @ ..] = line
-        && line[..8].iter().all(u8::is_ascii_digit)
+    let daemon = std::str::from_utf8(line).map_or(line, |line| super::logs::after_unit(line).as_bytes());
+    if let [_, _, _, _, _, _, _, _, b' ', rest @ ..] = daemon
+        && daemon[..8].iter().all(u8::is_ascii_digit)
     {
         let rest = super::logs::after_thread(rest);
         if rest.starts_with(b"APDU: ") || rest.starts_with(b"SW: ") || rest == b"SW:" {
@@ -269,9 +299,14 @@ pub(crate) fn signature(line: &[u8]) -> Option<Signature> {
     if (begins(b">> ") || begins(b"<< ")) && line.get(3).is_some_and(u8::is_ascii_hexdigit) {
         return Some(Likely(Format::Apdu4j));
     }
-    if let [b'<' | b'>', b' ', rest @ ..] = line
-        && hex_bytes(rest).is_some()
-    {
+    // Here the mark is no quotation; scriptor has the meaning of a status word behind an answer.
+    if let [b'<' | b'>', b' ', rest @ ..] = whole {
+        let hex = rest.split(|byte| *byte == b':').next().unwrap_or_default();
+        if hex_bytes(hex).is_some_and(|bytes| bytes.len() > 1) {
+            return Some(Likely(Format::Arrows));
+        }
+    }
+    if begins(b"Using T=") && line.ends_with(b" protocol") {
         return Some(Likely(Format::Arrows));
     }
     if let [b'<' | b'>', rest @ ..] = line

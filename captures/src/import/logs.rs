@@ -1,6 +1,4 @@
-//! Logs of whole exchanges: apdu4j and its dumps, pcscd, OpenSC, arrows; and scripts of commands.
-
-use tapdoor_protocol::apdu::Command;
+//! Logs of whole exchanges: apdu4j and its dumps, pcscd, OpenSC.
 
 use super::Out;
 use super::lines::{Clock, LineFormat, Wrong, dumped, duration, hex_bytes, hex_line, shown, time_of_day};
@@ -8,12 +6,12 @@ use crate::event::{Direction, Event, Layer};
 
 /// Commands and answers take turns.
 #[derive(Clone, Copy, Debug, Default)]
-struct Turns {
+pub(super) struct Turns {
     waiting: bool,
 }
 
 impl Turns {
-    fn command(&mut self, t: u64, bytes: Vec<u8>, out: &mut Out) -> Result<(), Wrong> {
+    pub(super) fn command(&mut self, t: u64, bytes: Vec<u8>, out: &mut Out) -> Result<(), Wrong> {
         if bytes.len() < 4 {
             return Err(Wrong::new(format!("a command of {} bytes", bytes.len())).expected("a command APDU, at least CLA INS P1 P2"));
         }
@@ -22,7 +20,7 @@ impl Turns {
         Ok(())
     }
 
-    fn answer(&mut self, t: u64, bytes: Vec<u8>, out: &mut Out) -> Result<(), Wrong> {
+    pub(super) fn answer(&mut self, t: u64, bytes: Vec<u8>, out: &mut Out) -> Result<(), Wrong> {
         if !self.waiting {
             return Err(Wrong::new("an answer to which there is no command").expected("the command before it"));
         }
@@ -45,7 +43,7 @@ impl Turns {
 }
 
 /// The header's remark on how far times can be trusted.
-fn clock(out: &mut Out, what: &str) {
+pub(super) fn clock(out: &mut Out, what: &str) {
     // A text can always be said in JSON.
     let _ = out.header.extra.insert("clock", &what);
 }
@@ -229,6 +227,15 @@ pub(crate) struct Pcscd {
     t: u64,
 }
 
+/// A line of pcscd without what a system's journal puts before it: `Nov 29 10:00:30 desk pcscd[712]: `.
+pub(crate) fn after_unit(line: &str) -> &str {
+    let unit = line.split_once("pcscd[").and_then(|(_, rest)| rest.split_once("]: "));
+    match unit {
+        Some((process, rest)) if process.bytes().all(|byte| byte.is_ascii_digit()) => rest,
+        _ => line,
+    }
+}
+
 /// A line of pcscd behind its time, without the thread.
 pub(crate) fn after_thread(rest: &[u8]) -> &[u8] {
     match rest.strip_prefix(b"[") {
@@ -242,7 +249,7 @@ pub(crate) fn after_thread(rest: &[u8]) -> &[u8] {
 
 impl LineFormat for Pcscd {
     fn line(&mut self, line: &str, out: &mut Out) -> Result<(), Wrong> {
-        let Some((time, rest)) = line.split_once(' ') else {
+        let Some((time, rest)) = after_unit(line).split_once(' ') else {
             return Ok(());
         };
         if time.len() < 8 || !time.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -419,145 +426,5 @@ impl LineFormat for OpenScTool {
 
     fn end(&mut self, out: &mut Out) -> Result<(), Wrong> {
         self.finish(out)
-    }
-}
-
-/// Arrows and hexadecimal digits. Which arrow is the reader's differs from log to log, so the content decides.
-#[derive(Default)]
-pub(crate) struct Arrows {
-    turns: Turns,
-    begun: bool,
-    /// The arrow of commands: whether it points to the right.
-    right_is_out: Option<bool>,
-    /// What came before that was known.
-    held: Vec<(bool, Vec<u8>)>,
-}
-
-/// What the held lines would be, were right-pointing arrows commands: positive for yes.
-fn weigh(held: &[(bool, Vec<u8>)]) -> i32 {
-    held.iter()
-        .map(|(right, bytes)| {
-            let looks = likeness(bytes);
-            if *right { looks } else { -looks }
-        })
-        .sum()
-}
-
-/// How much bytes look like a command (positive) or an answer.
-fn likeness(bytes: &[u8]) -> i32 {
-    let mut score = 0;
-    if Command::parse(bytes).is_ok() {
-        score += match bytes {
-            [0x00, 0xA4, 0x04, ..] => 6,
-            [0x00 | 0x10 | 0x80 | 0x84 | 0x90 | 0xA0 | 0xFF, ..] => 2,
-            _ => 0,
-        };
-    }
-    match bytes {
-        [.., 0x90, 0x00] => score -= 3,
-        [0x61..=0x6F, _] => score -= 3,
-        [_, _] | [_, _, _] => score -= 2,
-        _ => {}
-    }
-    score
-}
-
-impl Arrows {
-    fn take(&mut self, right: bool, bytes: Vec<u8>, out: &mut Out) -> Result<(), Wrong> {
-        match self.right_is_out == Some(right) {
-            true => self.turns.command(0, bytes, out),
-            false => self.turns.answer(0, bytes, out),
-        }
-    }
-
-    fn decide(&mut self, out: &mut Out) -> Result<(), Wrong> {
-        if self.right_is_out.is_none() {
-            let weight = weigh(&self.held);
-            let first = self.held.first().is_none_or(|(right, _)| *right);
-            // Undecided: the reader speaks first.
-            self.right_is_out = Some(if weight == 0 { first } else { weight > 0 });
-        }
-        for (right, bytes) in std::mem::take(&mut self.held) {
-            self.take(right, bytes, out)?;
-        }
-        Ok(())
-    }
-}
-
-impl LineFormat for Arrows {
-    fn line(&mut self, line: &str, out: &mut Out) -> Result<(), Wrong> {
-        if !std::mem::replace(&mut self.begun, true) {
-            clock(out, "none");
-        }
-        let line = line.trim();
-        let arrow = [
-            ("-->", true),
-            ("<--", false),
-            (">>", true),
-            ("<<", false),
-            (">", true),
-            ("<", false),
-        ];
-        let Some((right, rest)) = arrow.iter().find_map(|(mark, right)| Some((*right, line.strip_prefix(mark)?))) else {
-            return match line.as_bytes() {
-                [] => Ok(()),
-                [b'*' | b'#' | b'/' | b';', ..] => {
-                    self.decide(out)?;
-                    let text = line.trim_start_matches(['*', '#', '/', ';', ' ']);
-                    let note = Event::new(0, Layer::Note).text(text);
-                    let waits = text.to_ascii_lowercase().contains("waiting time extension") || text.contains("WTX");
-                    out.push(if waits { note.with("wtx", &true) } else { note });
-                    Ok(())
-                }
-                _ => Err(Wrong::new(format!("\"{}\"", shown(line.as_bytes())))),
-            };
-        };
-        // scriptor's output has the meaning of the status word behind it.
-        let hex = rest.split(" : ").next().unwrap_or(rest);
-        let bytes = hex_line(hex)?;
-        if self.right_is_out.is_some() {
-            return self.take(right, bytes, out);
-        }
-        let both = self.held.iter().any(|(other, _)| *other != right);
-        self.held.push((right, bytes));
-        if both || self.held.len() > 1 && self.held.iter().any(|(other, _)| *other != right) || self.held.len() > 15 {
-            self.decide(out)?;
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, out: &mut Out) -> Result<(), Wrong> {
-        self.decide(out)
-    }
-}
-
-/// Commands for scriptor. There are no answers.
-#[derive(Default)]
-pub(crate) struct Scriptor {
-    begun: bool,
-}
-
-impl LineFormat for Scriptor {
-    fn line(&mut self, line: &str, out: &mut Out) -> Result<(), Wrong> {
-        if !std::mem::replace(&mut self.begun, true) {
-            clock(out, "none");
-            let _ = out.header.extra.insert("answers", &false);
-        }
-        let line = line.trim();
-        if line.is_empty() {
-            return Ok(());
-        }
-        if line.eq_ignore_ascii_case("reset") {
-            out.next_tap();
-            return Ok(());
-        }
-        if let Some(remark) = line.strip_prefix('#').or_else(|| line.strip_prefix("//")) {
-            let remark = remark.trim();
-            if !remark.is_empty() {
-                out.note(0, remark);
-            }
-            return Ok(());
-        }
-        Turns::default().command(0, hex_line(line)?, out)
     }
 }

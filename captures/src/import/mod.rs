@@ -4,12 +4,14 @@
 //! |---|---|
 //! | [`mod@format`] | [`Format`]: the names, and which file is which |
 //! | [`lines`] | text, line by line; what every text format shares |
-//! | [`logs`] | logs of exchanges: apdu4j, pcscd, OpenSC, arrows, scriptor, `.dump` |
+//! | [`logs`] | logs of exchanges: apdu4j, pcscd, OpenSC, `.dump` |
+//! | [`arrows`] | lines with arrows, and scriptor |
 //! | [`chips`] | logs of reader chips: libnfc, nfcpy, Android; CCID and PN532 layers unwrapped |
 //! | [`proxmark`] | Proxmark3's trace and its listing |
 //! | [`pcap`] | pcap and pcapng: link type 264, GSMTAP |
 //! | [`json`] | nfc-laboratory, and our own JSON |
 
+pub mod arrows;
 pub mod chips;
 pub mod format;
 pub mod json;
@@ -70,6 +72,11 @@ impl Out {
 pub(crate) trait Importer {
     /// Reads on until there is at least one event more; `false` at the end.
     fn more(&mut self, out: &mut Out) -> Result<bool, ReadError>;
+
+    /// Puts the next event in place of one that is done with, where there is a quicker way than through `out`; `false` where there is none.
+    fn quick(&mut self, _event: &mut Event) -> bool {
+        false
+    }
 }
 
 /// A file of any format that is known, as events.
@@ -121,8 +128,8 @@ impl<R: BufRead + 'static> Import<R> {
             Format::Pcscd => Box::new(Text::new(input, format, logs::Pcscd::default())),
             Format::OpenSc => Box::new(Text::new(input, format, logs::OpenSc::default())),
             Format::OpenScTool => Box::new(Text::new(input, format, logs::OpenScTool::default())),
-            Format::Arrows => Box::new(Text::new(input, format, logs::Arrows::default())),
-            Format::Scriptor => Box::new(Text::new(input, format, logs::Scriptor::default())),
+            Format::Arrows => Box::new(Text::new(input, format, arrows::Arrows::default())),
+            Format::Scriptor => Box::new(Text::new(input, format, arrows::Scriptor::default())),
             Format::Libnfc => Box::new(Text::new(input, format, chips::Libnfc::default())),
             Format::Nfcpy => Box::new(Text::new(input, format, chips::Nfcpy::default())),
             Format::Nci => Box::new(Text::new(input, format, chips::Nci::default())),
@@ -201,6 +208,17 @@ impl<R: BufRead> Events for Import<R> {
                 }
             }
         }
+    }
+
+    fn next_into(&mut self, event: &mut Event) -> Option<Result<(), ReadError>> {
+        if let Inner::Foreign(foreign) = &mut self.inner
+            && foreign.out.events.is_empty()
+            && !foreign.finished
+            && foreign.importer.quick(event)
+        {
+            return Some(Ok(()));
+        }
+        Some(self.next_event()?.map(|next| *event = next))
     }
 
     fn cut(&self) -> Option<Cut> {

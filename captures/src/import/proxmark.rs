@@ -27,17 +27,23 @@ pub const fn periods(nanoseconds: u64) -> u64 {
     ((nanoseconds as u128 * 339 + 12_500) / 25_000) as u64
 }
 
+/// Bytes of parity behind so many bytes of a frame. The client counts one where there is no frame, too.
+pub(crate) const fn parity_length(bytes: usize) -> usize {
+    if bytes == 0 { 1 } else { bytes.div_ceil(8) }
+}
+
 /// Whether the first bytes of a file can be records of a trace: every one of a frame's length, and each later than the one before.
 pub(crate) fn looks_like_a_trace(prefix: &[u8]) -> bool {
     let mut rest = prefix;
-    let (mut records, mut last) = (0, None);
+    let (mut records, mut last, mut any) = (0, None, false);
     while let Some((head, tail)) = rest.split_first_chunk::<8>() {
         let time = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
         let length = usize::from(u16::from_le_bytes([head[6], head[7]]) & 0x7FFF);
-        let whole = length + length.div_ceil(8);
+        let whole = length + parity_length(length);
+        any |= length > 0;
         // A trace of type A is in order but for the end of a frame that the next one overtakes, and the counter that runs over.
         let backwards = last.is_some_and(|last: u32| time.wrapping_sub(last) > 1 << 31 && last.wrapping_sub(time) > 1 << 24);
-        if length == 0 || length > 1024 || backwards {
+        if length > 1024 || backwards {
             return false;
         }
         last = Some(time);
@@ -45,13 +51,13 @@ pub(crate) fn looks_like_a_trace(prefix: &[u8]) -> bool {
         match tail.get(whole..) {
             Some(next) => rest = next,
             // The last record of what is looked at, or of a trace that was cut off.
-            None => return true,
+            None => return any,
         }
         if records > 200 {
-            return true;
+            return any;
         }
     }
-    records > 0 || (1..8).contains(&prefix.len())
+    any || records == 0 && (1..8).contains(&prefix.len())
 }
 
 /// A binary trace.
@@ -119,7 +125,7 @@ impl<R: BufRead> Importer for Trace<R> {
             self.turns += 1 << 32;
         }
         self.last = time;
-        let whole = length + length.div_ceil(8);
+        let whole = length + parity_length(length);
         let mut data = Vec::with_capacity(whole);
         if self.read(whole, &mut data)? < whole {
             let found = format!("the file ends {} bytes into a frame", data.len());
@@ -130,7 +136,7 @@ impl<R: BufRead> Importer for Trace<R> {
         let data = event.data.as_deref().unwrap_or_default();
         event.bits = short(dir, data);
         event.crc = Some(crc::state(data));
-        event.parity = (!parity.is_empty()).then_some(parity);
+        event.parity = (length > 0).then_some(parity);
         out.push(event.with("duration", &nanoseconds(duration.into())));
         Ok(true)
     }
@@ -148,6 +154,8 @@ pub(crate) struct Listing {
     frame: Option<Frame>,
     /// Times are gaps and durations.
     relative: bool,
+    /// Times are microseconds and not carrier periods.
+    microseconds: bool,
     end: u64,
 }
 
@@ -173,6 +181,17 @@ struct Frame {
 }
 
 impl Listing {
+    /// Bytes and their meaning in a row of their own, as a remark on the frame.
+    fn deciphered(&mut self, data: &str, text: &str) {
+        if let Some(frame) = &mut self.frame
+            && frame.text.len() < 1 << 12
+        {
+            let text = format!("deciphered: {data} {text}");
+            frame.text.push_str(if frame.text.is_empty() { "" } else { "; " });
+            frame.text.push_str(text.trim_end_matches(['|', ' ']));
+        }
+    }
+
     fn finish(&mut self, out: &mut Out) {
         let Some(frame) = self.frame.take() else {
             return;
@@ -209,13 +228,15 @@ impl Listing {
             "Rdr" => Some(Direction::Out),
             "Tag" => Some(Direction::In),
             "" => None,
+            // What the client has deciphered of the frame above it.
+            "*" => return Ok(self.deciphered(data, text)),
             other => return Err(Wrong::new(format!("\"{}\" as the source", shown(other.as_bytes()))).expected("Rdr or Tag")),
         };
         match dir {
             Some(dir) => {
                 self.finish(out);
                 let number = |text: &str| {
-                    text.parse::<u64>().map_err(|_| {
+                    periods_of(text, self.microseconds).ok_or_else(|| {
                         Wrong::new(format!("\"{}\" as a time", shown(text.as_bytes()))).expected("a number of carrier periods")
                     })
                 };
@@ -237,7 +258,7 @@ impl Listing {
                 });
             }
             // A frame delay between two frames, or a remark.
-            None if data.is_empty() || data.starts_with("fdt") => return Ok(()),
+            None if data.is_empty() || data.starts_with("fdt") || data.starts_with("Frame Delay") => return Ok(()),
             None => {}
         }
         let Some(frame) = &mut self.frame else {
@@ -274,6 +295,15 @@ impl Listing {
     }
 }
 
+/// A time as carrier periods. Some clients write times before the first one with a sign: those are 0.
+fn periods_of(text: &str, microseconds: bool) -> Option<u64> {
+    if microseconds || text.contains('.') {
+        let time: f64 = text.parse().ok()?;
+        return (time.abs() < 1e15).then_some((time.max(0.0) * 13.56).round() as u64);
+    }
+    text.parse::<i64>().ok().map(|time| time.max(0).unsigned_abs())
+}
+
 /// `26`, `26(7)`, `4d!`, `04'`: a byte, whether its parity is wrong, and how many bits of it there are.
 fn byte(word: &str) -> Option<(u8, bool, Option<u32>)> {
     let value = u8::from_str_radix(word.get(..2)?, 16).ok()?;
@@ -303,11 +333,19 @@ impl LineFormat for Listing {
             self.state = State::Table;
             return Ok(());
         }
+        if line.contains("all times are in") {
+            self.microseconds = line.contains("microseconds");
+        }
+        // Rows without the heading.
+        if self.state == State::Before && (line.contains("| Rdr |") || line.contains("| Tag |")) {
+            self.state = State::Table;
+        }
         if self.state == State::Before || line.trim().is_empty() || line.trim_start().starts_with("---") {
             return Ok(());
         }
         match line.matches('|').count() {
             4.. => self.row(line, out),
+            3 if line.contains("|Frame Delay Time") => Ok(()),
             // The client's own lines begin with a mark in brackets or a prompt.
             _ if line.starts_with('[') || line.contains("pm3 -->") => {
                 self.finish(out);

@@ -206,6 +206,11 @@ impl Assembler {
         Self::default()
     }
 
+    /// The tape has APDUs of its own: nothing is given.
+    pub(crate) fn own_apdus(&mut self) {
+        self.seen_apdu = true;
+    }
+
     /// Takes an event, and gives the APDU that it completes. Once an event of layer `apdu` was seen, the tape has APDUs of its own, and
     /// nothing is given any more. `extra` of the new event names the time of its first frame: `"from"`, in nanoseconds.
     pub fn feed(&mut self, event: &Event) -> Option<Event> {

@@ -1,14 +1,13 @@
 //! What a frame is called and what it holds, given the frames before it (ISO/IEC 14443-3 and -4, ISO/IEC 18092).
 
-use std::fmt::Write;
-
 use super::dep::{Block, payload};
+use crate::decode::{Name, with_number, with_numbers};
 use crate::event::{Crc, Direction};
 
 /// What a frame means.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Meaning<'a> {
-    pub(crate) name: String,
+    pub(crate) name: Name,
     pub(crate) fields: Vec<(&'static str, String)>,
     /// The frame without CRC and its block, if it is one of ISO-DEP.
     pub(crate) block: Option<(&'a [u8], Block<'a>)>,
@@ -61,22 +60,24 @@ impl Names {
 
     pub(crate) fn frame<'a>(&mut self, dir: Direction, data: &'a [u8], bits: Option<u32>, crc: Option<Crc>) -> Meaning<'a> {
         let Some(frame) = payload(data, crc) else {
-            return self.said(format!("{} bytes with a wrong CRC", data.len()));
+            return self.said(with_number("", data.len() as u64, " bytes with a wrong CRC"));
         };
+        // The synchronisation of FeliCa, which some recorders keep.
+        let frame = frame.strip_prefix(&[0xB2, 0x4D]).unwrap_or(frame);
         match dir {
             Direction::Out => self.reader(frame, bits),
             Direction::In => self.card(frame, bits),
         }
     }
 
-    fn said<'a>(&self, name: impl Into<String>) -> Meaning<'a> {
+    fn said<'a>(&self, name: impl Into<Name>) -> Meaning<'a> {
         Meaning {
             name: name.into(),
             ..Meaning::default()
         }
     }
 
-    fn with<'a>(&self, name: impl Into<String>, fields: impl FnOnce() -> Vec<(&'static str, String)>) -> Meaning<'a> {
+    fn with<'a>(&self, name: impl Into<Name>, fields: impl FnOnce() -> Vec<(&'static str, String)>) -> Meaning<'a> {
         Meaning {
             name: name.into(),
             fields: if self.brief { Vec::new() } else { fields() },
@@ -86,9 +87,8 @@ impl Names {
 
     fn block<'a>(&mut self, frame: &'a [u8]) -> Option<Meaning<'a>> {
         let block = Block::parse(frame)?;
-        let mut name = String::with_capacity(64);
-        // Most frames are one of these, and formatting machinery would be half of their cost.
-        name.push_str(match block {
+        // Most frames are one of these.
+        let name = match block {
             Block::I {
                 number: 0, chained: false, ..
             } => "I(0)",
@@ -101,11 +101,11 @@ impl Names {
             Block::R { .. } => "R(NAK) 1",
             Block::Wtx(_) => "S(WTX) ",
             Block::Deselect => "S(DESELECT)",
-        });
-        if let Block::Wtx(wtxm) = block {
-            // Writing to a string cannot fail.
-            let _ = write!(name, "{wtxm}, {} ms granted", self.granted(wtxm) / 1_000_000);
-        }
+        };
+        let name = match block {
+            Block::Wtx(wtxm) => with_numbers([name, ", ", " ms granted"], [wtxm.into(), self.granted(wtxm) / 1_000_000]),
+            _ => name.into(),
+        };
         Some(Meaning {
             name,
             fields: Vec::new(),
@@ -120,17 +120,17 @@ impl Names {
             [0x52] if short => (Asked::Wake, self.said("WUPA")),
             [sel @ (0x93 | 0x95 | 0x97), 0x70, uid @ ..] if uid.len() == 5 => {
                 let level = level(*sel);
-                let meaning = self.with(format!("SELECT, cascade level {level}"), || {
-                    vec![("UID part", hex::encode(&uid[..4]))]
-                });
+                let name = ["SELECT, cascade level 1", "SELECT, cascade level 2", "SELECT, cascade level 3"];
+                let meaning = self.with(name[usize::from(level - 1)], || vec![("UID part", hex::encode(&uid[..4]))]);
                 (Asked::Select(level), meaning)
             }
             [sel @ (0x93 | 0x95 | 0x97), nvb @ 0x20..=0x6F, ..] => {
                 let known = (nvb >> 4).saturating_sub(2) * 8 + (nvb & 7);
                 let level = level(*sel);
-                let name = match known {
-                    0 => format!("ANTICOLLISION, cascade level {level}"),
-                    bits => format!("ANTICOLLISION, cascade level {level}, {bits} bits known"),
+                let name = match (known, level) {
+                    (0, 1) => "ANTICOLLISION, cascade level 1".into(),
+                    (0, level) => with_number("ANTICOLLISION, cascade level ", level.into(), ""),
+                    (bits, level) => Name::from(format!("ANTICOLLISION, cascade level {level}, {bits} bits known")),
                 };
                 (Asked::Anticollision, self.said(name))
             }
@@ -190,17 +190,18 @@ impl Names {
             return meaning;
         }
         let name = match frame {
-            [key @ (0x60 | 0x61), block] => format!("MIFARE AUTH, key {}, block {block}", if *key == 0x60 { "A" } else { "B" }),
-            [0x30, page] => format!("READ of page or block {page}"),
-            [0xA2, page, _, _, _, _] => format!("WRITE of page {page}"),
-            [0xA0, block] => format!("MIFARE WRITE of block {block}"),
+            [0x60, block] => with_number("MIFARE AUTH, key A, block ", (*block).into(), ""),
+            [0x61, block] => with_number("MIFARE AUTH, key B, block ", (*block).into(), ""),
+            [0x30, page] => with_number("READ of page or block ", (*page).into(), ""),
+            [0xA2, page, _, _, _, _] => with_number("WRITE of page ", (*page).into(), ""),
+            [0xA0, block] => with_number("MIFARE WRITE of block ", (*block).into(), ""),
             [0x1A, 0x00] => "AUTHENTICATE of Ultralight C".into(),
-            [0x3A, from, to] => format!("FAST_READ of pages {from} to {to}"),
+            [0x3A, from, to] => format!("FAST_READ of pages {from} to {to}").into(),
             [0x1B, _, _, _, _] => "PWD_AUTH".into(),
             [0x60] => "GET_VERSION".into(),
-            [0xC2..=0xC8, ..] | [] => format!("{} bytes", frame.len()),
+            [0xC2..=0xC8, ..] | [] => with_number("", frame.len() as u64, " bytes"),
             _ => {
-                let name = format!("{} bytes", frame.len());
+                let name = with_number("", frame.len() as u64, " bytes");
                 return self.said(name);
             }
         };
@@ -257,10 +258,10 @@ impl Names {
             (Asked::Foreign, _) => {
                 let name = match (bits, frame) {
                     (Some(4), [code]) | (_, [code]) => match code & 15 {
-                        0x0A => "ACK".to_owned(),
-                        code => format!("NAK {code:x}"),
+                        0x0A => "ACK".into(),
+                        code => format!("NAK {code:x}").into(),
                     },
-                    _ => format!("{} bytes", frame.len()),
+                    _ => with_number("", frame.len() as u64, " bytes"),
                 };
                 self.said(name)
             }
@@ -271,7 +272,7 @@ impl Names {
                 if let Some(meaning) = self.nfc_dep(frame) {
                     return meaning;
                 }
-                let name = format!("{} bytes", frame.len());
+                let name = with_number("", frame.len() as u64, " bytes");
                 self.said(name)
             }
         }

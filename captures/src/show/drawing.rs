@@ -38,7 +38,7 @@ impl Drawing {
             Layer::Lock | Layer::Note if !decoded.name.is_empty() => Row {
                 chip: false,
                 dir: None,
-                label: decoded.name.clone(),
+                label: decoded.name.clone().into_owned(),
             },
             _ => return,
         };
@@ -96,14 +96,14 @@ fn label(decoded: &Decoded) -> String {
         name => name.to_owned(),
     });
     match decoded.sw {
-        Some(sw) if decoded.fields.is_empty() && !sw.is_ok() => decoded.name.clone(),
+        Some(sw) if decoded.fields.is_empty() && !sw.is_ok() => decoded.name.clone().into_owned(),
         Some(sw) => {
             let fields: Vec<_> = fields.filter(|name| name != "data" && name != "more").collect();
             format!("{:04x} {}", sw.0, fields.join(", ")).trim_end().to_owned()
         }
         None => match decoded.name.strip_prefix("SELECT ").and_then(|rest| rest.split_once(", ")) {
             Some((_, name)) => format!("SELECT {name}"),
-            None => decoded.name.clone(),
+            None => decoded.name.clone().into_owned(),
         },
     }
 }

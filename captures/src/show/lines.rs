@@ -5,12 +5,15 @@ use std::io::Write;
 use super::timing::{self, Timing};
 use super::{Counter, Filter, ShowError, Style, clean};
 use crate::decode::Decoder;
-use crate::event::{Direction, Layer};
-use crate::extra::{decimal_into, hex_into};
+use crate::event::{Direction, Event, Layer};
+use crate::extra::HEX;
 use crate::read::{Cut, Events};
 
 /// So many bytes of data stand on a line.
 const BYTES: usize = 24;
+
+/// So much is gathered before it is written.
+const GATHERED: usize = 1 << 15;
 
 /// Shows a tape as text without colour, one line an event: number, milliseconds, gap, layer, direction, name, and the first bytes.
 ///
@@ -23,116 +26,198 @@ pub fn plain<E: Events, W: Write>(mut events: E, filter: &Filter, out: &mut W) -
     let mut decoder = Decoder::brief();
     let mut counter = Counter::default();
     let mut timing = Timing::default();
-    let mut line = Vec::with_capacity(256);
+    let mut lines = Vec::with_capacity(GATHERED + (1 << 12));
     let mut outcome = Ok(());
-    while let Some(event) = events.next_event() {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                outcome = Err(error);
-                break;
-            }
-        };
-        let decoded = decoder.decode(&event);
+    let mut event = Event::new(0, Layer::Note);
+    while let Some(next) = events.next_into(&mut event) {
+        if let Err(error) = next {
+            outcome = Err(error);
+            break;
+        }
+        let (block, decoded) = decoder.decode_apart(&event);
         if !filter.shows(&event) {
             continue;
         }
         if counter.begins(&event) {
-            timing.finish(untimed, Style::Plain, out)?;
+            timing.finish(untimed, Style::Plain, &mut lines)?;
             if let Some(tap) = event.tap {
-                writeln!(out, "tap {tap}")?;
+                writeln!(lines, "tap {tap}")?;
             }
         }
         let shown = counter.line(&event, &decoded);
-        line.clear();
         match (shown.number, event.dir) {
-            (Some(number), Some(Direction::Out) | None) => padded(&mut line, 6, |line| decimal_into(number, line)),
-            _ => line.extend_from_slice(b"      "),
+            (Some(number), Some(Direction::Out) | None) => decimal::<6>(number, &mut lines),
+            _ => lines.extend_from_slice(b"      "),
         }
         if !untimed {
-            line.push(b' ');
-            padded(&mut line, 12, |line| fixed(shown.since_start, false, line));
-            line.push(b' ');
+            lines.push(b' ');
+            fixed::<12>(shown.since_start, false, &mut lines);
+            lines.push(b' ');
             match shown.gap {
-                Some(gap) => padded(&mut line, 10, |line| fixed(gap, true, line)),
-                None => line.extend_from_slice(b"          "),
+                Some(gap) => fixed::<10>(gap, true, &mut lines),
+                None => lines.extend_from_slice(b"          "),
             }
         }
-        line.push(b' ');
-        match event.layer {
-            Layer::Rf => line.extend_from_slice(b"rf    "),
-            Layer::Apdu => line.extend_from_slice(b"apdu  "),
-            ref other => {
-                let layer = clean(other.as_str());
-                line.extend_from_slice(layer.as_bytes());
-                line.resize(line.len() + 6usize.saturating_sub(layer.len()).max(1), b' ');
-            }
+        where_and_which_way(&event, &mut lines);
+        // What frames and APDUs are called consists of our own words.
+        let ours = event.dir.is_some() && event.data.is_some() && matches!(event.layer, Layer::Rf | Layer::Apdu | Layer::Chip);
+        if let Some(block) = block {
+            lines.extend_from_slice(block.as_bytes());
+            lines.push(b' ');
         }
-        line.extend_from_slice(match event.dir {
-            Some(Direction::Out) => b"--> ",
-            Some(Direction::In) => b"<-- ",
-            None => b"    ",
-        });
-        line.extend_from_slice(clean(&decoded.name).as_bytes());
+        match ours {
+            true => lines.extend_from_slice(decoded.name.as_bytes()),
+            false => lines.extend_from_slice(clean(&decoded.name).as_bytes()),
+        }
         if let Some(data) = &event.data {
-            line.extend_from_slice(b"  ");
-            if event.mask.is_empty() {
-                hex_into(&data[..data.len().min(BYTES)], &mut line);
-            } else {
-                for digits in super::digits(&data[..data.len().min(BYTES)], &event.mask) {
-                    line.extend_from_slice(digits.as_bytes());
-                }
-            }
-            if data.len() > BYTES {
-                line.extend_from_slice(b"..");
-            }
+            bytes(data, &event, &mut lines);
         }
-        while line.last() == Some(&b' ') {
-            line.pop();
+        while lines.last() == Some(&b' ') {
+            lines.pop();
         }
-        line.push(b'\n');
-        out.write_all(&line)?;
+        lines.push(b'\n');
+        if lines.len() >= GATHERED {
+            out.write_all(&lines)?;
+            lines.clear();
+        }
         timing.add(&event, &decoded);
     }
-    timing.finish(untimed, Style::Plain, out)?;
+    timing.finish(untimed, Style::Plain, &mut lines)?;
     if let Some(cut) = events.cut() {
-        writeln!(out, "{cut}")?;
+        writeln!(lines, "{cut}")?;
     }
+    out.write_all(&lines)?;
     outcome?;
     Ok(events.cut())
 }
 
-/// Writes something to the right of so many characters.
-fn padded(line: &mut Vec<u8>, width: usize, write: impl FnOnce(&mut Vec<u8>)) {
-    let start = line.len();
-    line.resize(start + width, b' ');
-    let end = line.len();
-    write(line);
-    let written = line.len() - end;
-    if written <= width {
-        line.copy_within(end.., start + width - written);
-        line.truncate(end);
+/// Layer and arrow, a blank before them.
+fn where_and_which_way(event: &Event, lines: &mut Vec<u8>) {
+    let usual: &[u8; 11] = match (&event.layer, event.dir) {
+        (Layer::Rf, Some(Direction::Out)) => b" rf    --> ",
+        (Layer::Rf, Some(Direction::In)) => b" rf    <-- ",
+        (Layer::Apdu, Some(Direction::Out)) => b" apdu  --> ",
+        (Layer::Apdu, Some(Direction::In)) => b" apdu  <-- ",
+        (other, dir) => {
+            let layer = clean(other.as_str());
+            lines.push(b' ');
+            lines.extend_from_slice(layer.as_bytes());
+            lines.resize(lines.len() + 6usize.saturating_sub(layer.len()).max(1), b' ');
+            lines.extend_from_slice(match dir {
+                Some(Direction::Out) => b"--> ",
+                Some(Direction::In) => b"<-- ",
+                None => b"    ",
+            });
+            return;
+        }
+    };
+    lines.extend_from_slice(usual);
+}
+
+/// The first bytes of an event.
+fn bytes(data: &[u8], event: &Event, lines: &mut Vec<u8>) {
+    let first = &data[..data.len().min(BYTES)];
+    if event.mask.is_empty() {
+        let mut digits = [b' '; 2 + 2 * BYTES];
+        let (pairs, _) = digits[2..].as_chunks_mut::<2>();
+        for (pair, byte) in pairs.iter_mut().zip(first) {
+            *pair = HEX[usize::from(*byte)];
+        }
+        // All of it and back: a copy whose length is known is no call.
+        lines.extend_from_slice(&digits);
+        lines.truncate(lines.len() - 2 * (BYTES - first.len()));
     } else {
-        // Wider than its place: it takes what it needs.
-        line.drain(start..end);
+        lines.extend_from_slice(b"  ");
+        for digits in super::digits(first, &event.mask) {
+            lines.extend_from_slice(digits.as_bytes());
+        }
+    }
+    if data.len() > BYTES {
+        lines.extend_from_slice(b"..");
     }
 }
 
-/// Nanoseconds as milliseconds with three digits behind the point.
-fn fixed(nanoseconds: i128, sign: bool, line: &mut Vec<u8>) {
+/// The two decimal digits of each number below a hundred.
+const DECIMAL: [[u8; 2]; 100] = {
+    let mut table = [[0; 2]; 100];
+    let mut at = 0;
+    while at < 100 {
+        table[at] = [b'0' + (at / 10) as u8, b'0' + (at % 10) as u8];
+        at += 1;
+    }
+    table
+};
+
+/// A number that is written from its last digit on, because it stands to the right.
+struct Right {
+    text: [u8; 32],
+    at: usize,
+}
+
+impl Right {
+    #[inline]
+    const fn new() -> Self {
+        Self { text: [b' '; 32], at: 32 }
+    }
+
+    #[inline]
+    const fn put(&mut self, byte: u8) {
+        // The longest number has 20 digits, a point and a sign: the mask changes nothing, and spares a check.
+        self.at = (self.at - 1) & 31;
+        self.text[self.at] = byte;
+    }
+
+    #[inline]
+    fn decimal(&mut self, mut number: u64) {
+        while number >= 100 {
+            let [tens, ones] = DECIMAL[(number % 100) as usize];
+            self.put(ones);
+            self.put(tens);
+            number /= 100;
+        }
+        let [tens, ones] = DECIMAL[number as usize];
+        self.put(ones);
+        if tens != b'0' {
+            self.put(tens);
+        }
+    }
+
+    /// Appends it, to the right of `WIDTH` characters. Wider than its place, it takes what it needs.
+    #[inline]
+    fn onto<const WIDTH: usize>(&self, lines: &mut Vec<u8>) {
+        match self.text.last_chunk::<WIDTH>() {
+            // A copy whose length is known is no call.
+            Some(field) if self.at + WIDTH >= self.text.len() => lines.extend_from_slice(field),
+            _ => lines.extend_from_slice(&self.text[self.at..]),
+        }
+    }
+}
+
+/// Appends a number, to the right of so many characters.
+fn decimal<const WIDTH: usize>(number: u64, lines: &mut Vec<u8>) {
+    let mut right = Right::new();
+    right.decimal(number);
+    right.onto::<WIDTH>(lines);
+}
+
+/// Appends nanoseconds as milliseconds with three digits behind the point, to the right of so many characters.
+fn fixed<const WIDTH: usize>(nanoseconds: i128, sign: bool, lines: &mut Vec<u8>) {
     // Times have 64 bits, so their differences fit into 65. Division of 128 bits is slow, so it is not done.
     let magnitude = u64::try_from(nanoseconds.unsigned_abs()).unwrap_or(u64::MAX);
     let micro = magnitude / 1000 + u64::from(magnitude % 1000 >= 500);
+    let (milli, below) = (micro / 1000, (micro % 1000) as usize);
+    let mut right = Right::new();
+    let [tens, ones] = DECIMAL[below % 100];
+    for byte in [ones, tens, b'0' + (below / 100) as u8, b'.'] {
+        right.put(byte);
+    }
+    right.decimal(milli);
     if nanoseconds < 0 {
-        line.push(b'-');
+        right.put(b'-');
     } else if sign {
-        line.push(b'+');
+        right.put(b'+');
     }
-    decimal_into(micro / 1000, line);
-    line.push(b'.');
-    for digit in [micro / 100 % 10, micro / 10 % 10, micro % 10] {
-        line.push(b'0' + digit as u8);
-    }
+    right.onto::<WIDTH>(lines);
 }
 
 #[cfg(test)]
@@ -141,13 +226,18 @@ mod tests {
 
     #[test]
     fn numbers_stand_to_the_right() {
-        let text = |n, sign, width| {
+        fn text<const WIDTH: usize>(n: i128, sign: bool) -> String {
             let mut line = b"|".to_vec();
-            padded(&mut line, width, |line| fixed(n, sign, line));
+            fixed::<WIDTH>(n, sign, &mut line);
             String::from_utf8(line).unwrap()
-        };
-        assert_eq!(text(1_234_567, false, 8), "|   1.235");
-        assert_eq!(text(-9_000_000, true, 8), "|  -9.000");
-        assert_eq!(text(i128::from(u64::MAX), true, 3), "|+18446744073709.552");
+        }
+        assert_eq!(text::<8>(1_234_567, false), "|   1.235");
+        assert_eq!(text::<8>(-9_000_000, true), "|  -9.000");
+        assert_eq!(text::<3>(i128::from(u64::MAX), true), "|+18446744073709.552");
+        for number in [0, 5, 10, 99, 100, 101, 1000, 65_536, u64::MAX] {
+            let mut line = Vec::new();
+            decimal::<0>(number, &mut line);
+            assert_eq!(line, number.to_string().as_bytes());
+        }
     }
 }

@@ -97,6 +97,15 @@ impl Applet for LockHalf {
         Ok(())
     }
 
+    fn unstored(&mut self, env: &mut Env<'_>, out: &mut Vec<u8>) -> bool {
+        let Method::Aliro(reader) = &mut self.method else {
+            return false;
+        };
+        let step = reader.unstored(&mut env.vault);
+        out.extend(step.iter().flat_map(LockStep::encode));
+        step.is_some()
+    }
+
     fn deselect(&mut self, env: &mut Env<'_>) {
         match &mut self.method {
             Method::ChallengeResponse(lock) => lock.reset(&mut env.vault),

@@ -1,15 +1,16 @@
 //! The vault as Aliro sees it.
 
 use tapdoor_protocol::aliro::PublicKey;
-use tapdoor_protocol::aliro::vault::{AliroVault, Hit, kdh, open_cryptogram};
+use tapdoor_protocol::aliro::recognition::Recognition;
+use tapdoor_protocol::aliro::vault::{AliroVault, Hit};
 use tapdoor_protocol::crypto::ecies::SecretScalar;
-use tapdoor_protocol::crypto::{self, agree};
+use tapdoor_protocol::crypto::{self, x963_sha256};
 use tapdoor_protocol::vault::{KeyRef, Slot, Vault, VaultError};
 use zeroize::Zeroizing;
 
-use super::AppletVault;
 use super::keys::Usage;
 use super::remembered::{Remembered, Write};
+use super::{AppletVault, curve};
 
 impl AppletVault<'_> {
     fn key32(&self, key: KeyRef) -> Result<&[u8; 32], VaultError> {
@@ -37,7 +38,7 @@ impl AliroVault for AppletVault<'_> {
         for _ in 0..4 {
             let mut scalar = Zeroizing::new([0; 32]);
             self.keys.fill_random(scalar.as_mut_slice())?;
-            if let Some(public) = agree::public_uncompressed(&SecretScalar(*scalar)) {
+            if let Some(public) = curve::public_uncompressed(&SecretScalar(*scalar)) {
                 let key = self.keys.keep(self.owner, Usage::Ephemeral, scalar.as_slice())?;
                 return Ok((key, PublicKey(public)));
             }
@@ -53,7 +54,9 @@ impl AliroVault for AppletVault<'_> {
             .expose()
             .try_into()
             .map_err(|_| VaultError::NoKey)?;
-        let kdh = kdh(&SecretScalar(scalar), public, shared_info).ok_or(VaultError::NoKey)?;
+        let z = curve::agree(&SecretScalar(scalar), &public.0).ok_or(VaultError::NoKey)?;
+        let mut kdh = Zeroizing::new([0; 32]);
+        x963_sha256(&*z, shared_info, kdh.as_mut_slice());
         self.keys.keep(self.owner, Usage::Symmetric, kdh.as_slice())
     }
 
@@ -79,6 +82,10 @@ impl AliroVault for AppletVault<'_> {
 
     fn gcm_open(&mut self, key: KeyRef, nonce: &[u8; 12], sealed: &[u8]) -> Result<Option<Vec<u8>>, VaultError> {
         Ok(crypto::gcm_open(self.key32(key)?, nonce, sealed))
+    }
+
+    fn verify(&mut self, public: &PublicKey, message: &[u8], signature: &[u8; 64]) -> bool {
+        curve::verify(&public.0, message, signature)
     }
 
     fn credential_key(&self, number: u8) -> Result<KeyRef, VaultError> {
@@ -107,10 +114,10 @@ impl AliroVault for AppletVault<'_> {
         }
     }
 
-    fn find_cryptogram(&mut self, salt: &[u8], info: &[u8], cryptogram: &[u8; 64]) -> Result<Option<Hit>, VaultError> {
+    fn find_cryptogram(&mut self, recognition: &Recognition<'_>) -> Result<Option<Hit>, VaultError> {
         let found = self.remembering()?.iter().find_map(|entry| {
             let credential = PublicKey(entry.name.as_slice().try_into().ok()?);
-            let text = open_cryptogram(&entry.key, &credential, salt, info, cryptogram)?;
+            let text = recognition.open(&entry.key, &credential)?;
             Some((credential, Zeroizing::new(entry.key), text))
         });
         let Some((credential, key, text)) = found else { return Ok(None) };

@@ -5,6 +5,7 @@
 //! and neither does one to a list entry that was changed or removed meanwhile.
 
 mod aliro;
+pub mod curve;
 mod keys;
 mod list;
 mod remembered;
@@ -16,7 +17,7 @@ pub use self::remembered::{NamedKey, remembered_keys};
 use tapdoor_protocol::aid::Aid;
 use tapdoor_protocol::aka::quantities::Subscriber;
 use tapdoor_protocol::aka::{Algorithm, Amf, Autn, Auts, Rand, Sqn};
-use tapdoor_protocol::crypto::{self, ecies, sign};
+use tapdoor_protocol::crypto::{self, ecies};
 use tapdoor_protocol::vault::{KeyRef, Opened, Peer, PeerKey, Slot, Vault, VaultError, Vector};
 use zeroize::Zeroizing;
 
@@ -233,7 +234,7 @@ impl Vault for AppletVault<'_> {
         let stored = slot.and_then(|slot| self.keys.numbered(self.owner, slot, number));
         let stored = stored.ok_or(VaultError::NoKey)?;
         let scalar: &[u8; 32] = stored.expose().try_into().map_err(|_| VaultError::NoKey)?;
-        sign::sign(scalar, message).ok_or(VaultError::NoKey)
+        curve::sign(scalar, message).ok_or(VaultError::NoKey)
     }
 
     fn load(&mut self, record: &[u8]) -> Result<Option<Vec<u8>>, VaultError> {

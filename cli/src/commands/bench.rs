@@ -250,20 +250,21 @@ fn faults(out: &mut Out) -> Outcome {
 
 fn aliro(args: &BenchArgs, out: &mut Out) -> Result<(), Failure> {
     let folder = tempfile_here()?;
-    out.text("Aliro, CPU of each chip in a tap, beside the P-256 operations alone")?;
-    out.text("  phase     store     lock us   phone us   P-256 us  APDUs  of the lock's limit")?;
+    out.text("Aliro, CPU of each chip in a tap, beside the P-256 operations alone and the time on the air at 106 kbit/s (simulated)")?;
+    out.text("  phase     store     lock us   phone us   P-256 us  APDUs  of the lock's limit  air ms")?;
     let mut failed = None;
     bench::aliro::phases(folder.path(), args.count, &mut |cost| {
         let told = out.event(&event("aliro", cost), || {
             format!(
-                "  {:8}  {:8} {:8.1}   {:8.1}   {:8.1}  {:5}  {:.2}",
+                "  {:8}  {:8} {:8.1}   {:8.1}   {:8.1}  {:5}  {:19.2}  {:6.1}",
                 cost.phase,
                 cost.store,
                 cost.lock_us,
                 cost.phone_us,
                 cost.bare_us,
                 cost.apdus,
-                cost.lock_us / cost.limit_us
+                cost.lock_us / cost.limit_us,
+                cost.air_ms
             )
         });
         if let Err(error) = told {

@@ -63,6 +63,7 @@ fn text(difference: &Difference) -> String {
     let Difference {
         tap,
         kind,
+        exchange,
         step,
         field,
         a,
@@ -78,5 +79,6 @@ fn text(difference: &Difference) -> String {
     };
     // What came from a file must not drive the terminal.
     let what: String = what.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    format!("tap {tap}  {}", paint(BAD, what))
+    let place = exchange.map_or_else(|| format!("tap {tap}"), |number| format!("tap {tap}, exchange {number}"));
+    format!("{place}  {}", paint(BAD, what))
 }

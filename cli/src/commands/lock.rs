@@ -39,15 +39,20 @@ pub fn run(args: &LockArgs, out: &mut Out, stop: &Stop) -> Outcome {
             eprintln!("{event}");
         }
     }));
-    let mut lock = Lock::new(config)?;
+    let info = source.describe();
+    let tape = args.record.as_ref().map(|path| tape(path, &info, args.show_secrets)).transpose()?;
+    if let Some(tape) = &tape {
+        source.record_frames(Some(tape.clone()));
+    }
+    let mut lock = match &tape {
+        Some(tape) if args.show_secrets => Lock::in_the_open(config, tape.clone())?,
+        _ => Lock::new(config)?,
+    };
+    if let Some(tape) = tape {
+        lock.record(tape);
+    }
     if let Some(downloads) = downloads {
         lock.download_from(downloads);
-    }
-    let info = source.describe();
-    if let Some(path) = &args.record {
-        let tape = tape(path, &info, args.show_secrets)?;
-        source.record_frames(Some(tape.clone()));
-        lock.record(tape);
     }
     out.event(&ready(&info), || {
         let place = info.listen.map_or(String::new(), |l| format!(", listening on {l}"));

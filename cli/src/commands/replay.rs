@@ -5,12 +5,14 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tapdoor_hce_card::PhoneConfig;
 use tapdoor_hce_card::serve::vpcd::{Reconnect, ServeEvent, VpcdCardListener, serve_vpcd};
 use tapdoor_link::stop::Stop;
 use tapdoor_protocol::door::Verdict;
 use tapdoor_reader::{LockConfig, TapVerdict};
 use tapdoor_workbench::desk::{Desk, DeskError};
 use tapdoor_workbench::recorded::RecordedTap;
+use tapdoor_workbench::replay::device::Device;
 use tapdoor_workbench::replay::keys::Tools;
 use tapdoor_workbench::replay::lock::Replayed;
 use tapdoor_workbench::replay::{How, Player, ReplayError, SharedPlayer, TapeSource, Told, lock, taps};
@@ -59,11 +61,28 @@ pub fn run(args: &ReplayArgs, out: &mut Out, stop: &Stop) -> Outcome {
 }
 
 fn player(args: &ReplayArgs, recorded: Vec<RecordedTap>) -> Result<Player, Failure> {
-    let player = Player::new(recorded).strict(args.strict);
-    Ok(match &args.config {
-        Some(path) if !args.strict => player.with_keys(Tools::new(&LockConfig::load(path)?)),
-        _ => player,
-    })
+    let mut player = Player::new(recorded).strict(args.strict);
+    if args.strict {
+        return Ok(player);
+    }
+    if let Some(path) = &args.config {
+        player = player.with_keys(Tools::new(&LockConfig::load(path)?));
+    }
+    let beside = || Some(args.config.as_ref()?.with_file_name("phone.toml")).filter(|path| path.exists());
+    let Some(path) = args.phone.clone().or_else(beside) else {
+        return Ok(player);
+    };
+    match Device::new(&PhoneConfig::load(&path)?) {
+        Some(device) => Ok(player.with_device(device)?),
+        None if args.phone.is_some() => {
+            let detail = format!(
+                "{}: this phone has no Aliro credential; `tapdoor aliro credential` makes one",
+                path.display()
+            );
+            Err(Failure::new(USAGE, detail))
+        }
+        None => Ok(player),
+    }
 }
 
 /// Today's lock, with the methods that were asked for.

@@ -152,6 +152,11 @@ impl Told<'_> {
         }
     }
 
+    /// Whether people want to see failures only; programs get all there is.
+    fn is_quiet(&self) -> bool {
+        self.out.is_quiet() && !self.out.is_json()
+    }
+
     fn is_wanted(&self) -> bool {
         self.form == ResultForm::Text
     }
@@ -197,7 +202,7 @@ impl Progress for Told<'_> {
     }
 
     fn note(&mut self, step: &Step, text: &str) {
-        if self.is_wanted() {
+        if self.is_wanted() && !self.is_quiet() {
             let event = json!({"event": "note", "at": step.place.to_string(), "text": text});
             let told = self.out.event(&event, || format!("  {text}"));
             self.keep(told);
@@ -209,12 +214,13 @@ impl Progress for Told<'_> {
         if !self.is_wanted() {
             return;
         }
-        let quiet = self.out.is_quiet() && !matches!(case.outcome, CaseOutcome::Failed(_));
+        if self.is_quiet() && !matches!(case.outcome, CaseOutcome::Failed(_)) {
+            return;
+        }
         let told = self.out.event(&case_value(case), || {
             let time = format!("{:.1} ms", case.time.as_secs_f64() * 1e3);
             let name = format!("{}: {}", case.file, case.name);
             match &case.outcome {
-                _ if quiet => String::new(),
                 CaseOutcome::Passed => format!("{} {name} {}", paint(GOOD, "pass"), paint(DIM, time)),
                 CaseOutcome::Skipped(why) => format!("{} {name} {}", paint(WARN, "skip"), paint(DIM, why)),
                 CaseOutcome::Failed(failure) => {
@@ -231,9 +237,7 @@ impl Progress for Told<'_> {
                 }
             }
         });
-        if !quiet {
-            self.keep(told);
-        }
+        self.keep(told);
     }
 }
 

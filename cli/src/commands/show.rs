@@ -5,10 +5,8 @@ use std::io::{self, Write};
 use tapdoor_captures::decode::AliroKeys;
 use tapdoor_captures::show::ShowError;
 use tapdoor_captures::{Filter, Layer, Style, show};
-use tapdoor_chip::SqliteStore;
-use tapdoor_protocol::aid::Aid;
-use tapdoor_protocol::aliro::PublicKey;
 use tapdoor_reader::LockConfig;
+use tapdoor_workbench::aliro::Evidence;
 
 use super::{Outcome, input};
 use crate::args::ShowArgs;
@@ -56,14 +54,7 @@ pub fn run(args: &ShowArgs, out: &mut Out) -> Outcome {
 
 /// What deciphers Aliro: the keys of the command line, and those of a lock.
 fn keys(args: &ShowArgs) -> Result<AliroKeys, Failure> {
-    let mut keys = AliroKeys::default();
-    for text in &args.key {
-        let key = hex::decode(text).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-        let key = key.ok_or_else(|| Failure::new(USAGE, "--key must have 64 hexadecimal digits"))?;
-        // It is not said which it is; both are tried.
-        keys.ephemerals.push(key);
-        keys.kpersistent.push(key);
-    }
+    let mut evidence = given(&args.key)?;
     let Some(path) = &args.config else {
         if !args.key.is_empty() {
             return Err(Failure::new(
@@ -71,21 +62,20 @@ fn keys(args: &ShowArgs) -> Result<AliroKeys, Failure> {
                 "--key needs --config lock.toml: all keys depend on the reader group identifier key",
             ));
         }
-        return Ok(keys);
+        return Ok(AliroKeys::default());
     };
     let reader = tapdoor_workbench::aliro::files::reader(path)?;
-    keys.group_keys.push(reader.group_key);
-    keys.credentials.extend(reader.credentials.iter().map(|credential| credential.key));
-    let store = LockConfig::load(path)?.store;
-    if store.exists() {
-        let mut store = SqliteStore::open(&store).map_err(|e| Failure::new(USAGE, e))?;
-        for (credential, kpersistent) in
-            tapdoor_chip::vault::remembered_keys(&mut store, &Aid::ALIRO_LOCK).map_err(|e| Failure::new(USAGE, e))?
-        {
-            keys.kpersistent.push(kpersistent);
-            keys.credentials
-                .extend(PublicKey::new(&credential).filter(|key| !keys.credentials.contains(key)));
-        }
+    evidence.read(&LockConfig::load(path)?.store).map_err(|e| Failure::new(USAGE, e))?;
+    Ok(evidence.decipher(&reader))
+}
+
+/// Keys of the command line.
+pub fn given(words: &[String]) -> Result<Evidence, Failure> {
+    let mut evidence = Evidence::default();
+    for text in words {
+        let key = hex::decode(text).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        let key = key.ok_or_else(|| Failure::new(USAGE, "--key must have 64 hexadecimal digits"))?;
+        evidence.given.push(key.into());
     }
-    Ok(keys)
+    Ok(evidence)
 }

@@ -22,9 +22,21 @@ pub fn run(args: &VerifyArgs, out: &mut Out) -> Outcome {
     if !args.method.is_empty() {
         config.methods = methods(&args.method, &config)?;
     }
+    let mut evidence = super::show::given(&args.key)?;
+    if config.aliro.is_some()
+        && let Err(error) = evidence.read(&config.store)
+    {
+        // A lock that runs has it, and most tapes do not need it.
+        out.warn(&format!("what the lock's chip remembers of Aliro phones is not looked at: {error}"));
+    }
     let file = File::open(&args.file).map_err(|e| input(&e))?;
     let mut taps = Taps::new(BufReader::with_capacity(1 << 16, file)).map_err(|e| input(&e))?;
-    let mut verifier = Verifier::new(config)?;
+    if taps.header().extra.get("redacted").is_some() {
+        out.warn(&format!(
+            "{name}: it was redacted, so its challenges and proofs are no longer those of any key"
+        ));
+    }
+    let mut verifier = Verifier::new(config, &evidence)?;
     let (mut shown, mut good, mut unjudged, mut failed) = (0u64, 0u64, 0u64, None);
     let verified = verifier.tape(&mut taps, &mut |tap| {
         if args.tap.is_some_and(|n| tap.number != Some(n)) {
@@ -118,6 +130,7 @@ fn text(tap: &Verified, show_secrets: bool) -> String {
         out.push_str(&format!(", phone {phone}"));
     }
     out.push_str(&format!("\n  {}", paint(DIM, &tap.detail)));
+    let width = tap.checks.iter().map(|check| check.name.len()).max().unwrap_or(0).max(8);
     for check in &tap.checks {
         let line = match &check.found {
             Found::Right(detail) => format!("{} {}", paint(GOOD, "right"), paint(DIM, detail)),
@@ -125,7 +138,7 @@ fn text(tap: &Verified, show_secrets: bool) -> String {
             Found::Wrong { expected, got } if expected.is_empty() => format!("{} the keys do not give {got}", paint(BAD, "WRONG")),
             Found::Wrong { expected, got } => format!("{} the keys give {expected}, the tape has {got}", paint(BAD, "WRONG")),
         };
-        out.push_str(&format!("\n  {:8} in exchange {}: {line}", check.name, check.exchange));
+        out.push_str(&format!("\n  {:width$} in exchange {}: {line}", check.name, check.exchange));
     }
     if let Some(difference) = &tap.difference {
         out.push_str(&format!(

@@ -6,7 +6,7 @@ use clap::CommandFactory;
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::highlight::Highlighter;
 use rustyline::hint::{Hinter, HistoryHinter};
-use rustyline::validate::Validator;
+use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper};
 use tapdoor_reader::config::Method;
 use tapdoor_reader::source::pcsc::list_readers;
@@ -96,6 +96,10 @@ impl Assistant {
             }
             _ if word.starts_with('-') => self.options(command, arguments),
             _ => {
+                let values = self.values(command, arguments);
+                if !values.is_empty() {
+                    return Some(values);
+                }
                 let subcommand = self
                     .commands
                     .find_subcommand(command)
@@ -103,6 +107,23 @@ impl Assistant {
                 subcommand.map(|c| c.get_subcommands().map(|c| c.get_name().to_owned()).collect())
             }
         }
+    }
+
+    /// What an option or a place may hold, where that is one of a few words.
+    fn values(&self, command: &str, arguments: &[&str]) -> Vec<String> {
+        let Some(found) = self.commands.find_subcommand(command) else {
+            return Vec::new();
+        };
+        let option = arguments.last().and_then(|last| last.strip_prefix("--"));
+        let mut all = found.get_arguments();
+        let argument = match option {
+            Some(long) => all.find(|a| a.get_long() == Some(long)),
+            None => all.find(|a| a.is_positional()).filter(|_| arguments.is_empty()),
+        };
+        let values = argument
+            .filter(|a| a.get_num_args().is_none_or(|n| n.takes_values()))
+            .map(clap::Arg::get_possible_values);
+        values.into_iter().flatten().map(|value| value.get_name().to_owned()).collect()
     }
 
     fn options(&self, command: &str, arguments: &[&str]) -> Option<Vec<String>> {
@@ -208,7 +229,16 @@ impl Highlighter for Assistant {
     }
 }
 
-impl Validator for Assistant {}
+/// A block that is open goes on in the next line.
+impl Validator for Assistant {
+    fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        Ok(match super::steps::is_open(context.input()) {
+            true => ValidationResult::Incomplete,
+            false => ValidationResult::Valid(None),
+        })
+    }
+}
+
 impl Helper for Assistant {}
 
 #[cfg(test)]
@@ -240,6 +270,9 @@ mod tests {
         assert_eq!(complete("reader tap"), ["reader tape:"]);
         assert_eq!(complete("run suite:d"), ["run suite:door "]);
         assert_eq!(complete("unset t"), ["unset tl "]);
+        // Words of which one must stand there.
+        assert_eq!(complete("bench li"), ["bench link "]);
+        assert_eq!(complete("replay x --as c"), ["replay x --as card "]);
         assert!(complete("é é").is_empty());
     }
 

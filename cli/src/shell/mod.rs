@@ -40,8 +40,6 @@ struct Shell<'a> {
     lock: Option<OwnLock>,
     desk: Option<Desk>,
     memory: Memory,
-    /// The application that is selected, by name where it has one.
-    selected: Option<String>,
     wait: Duration,
     lines: Vec<String>,
 }
@@ -64,7 +62,6 @@ pub fn run(args: &ShellArgs, out: &mut Out, interrupt: &Interrupt) -> Outcome {
         lock,
         desk: None,
         memory: Memory::default(),
-        selected: None,
         wait: Duration::from_secs(args.wait),
         lines: Vec::new(),
     };
@@ -151,7 +148,16 @@ impl Shell<'_> {
                         format!("standard input, line {number}: longer than {MAX_LINE} bytes"),
                     ));
                 }
-                Ok(line) => {
+                Ok(mut line) => {
+                    // A block goes on over lines.
+                    while steps::is_open(&line) && line.len() < MAX_LINE as usize {
+                        let before = line.len();
+                        io::Read::take(io::stdin().lock(), MAX_LINE).read_line(&mut line)?;
+                        if line.len() == before {
+                            break;
+                        }
+                        number += 1;
+                    }
                     self.lines.push(line.trim_end().to_owned());
                     match self.line(&line) {
                         Next::Go(code) => code,
@@ -188,7 +194,7 @@ impl Shell<'_> {
             Some(ReaderSpec::Sim(_)) => "sim:".into(),
             _ => desk.info().name.chars().take(24).collect(),
         };
-        match (desk.has_card(), &self.selected) {
+        match (desk.has_card(), desk.selected().map(steps::application)) {
             (false, _) => format!("{name} (no card)> "),
             (true, None) => format!("{name} card> "),
             (true, Some(application)) => format!("{name} {application}> "),
@@ -198,7 +204,6 @@ impl Shell<'_> {
     /// Opens a reader; the one before is let go.
     fn open(&mut self, reader: &ReaderSpec) -> Result<(), Failure> {
         self.desk = None;
-        self.selected = None;
         let stop = self.interrupt.begin();
         let source = reader.open(self.config.as_deref(), Duration::ZERO)?;
         let desk = Desk::new(source, self.wait, &stop);
@@ -226,9 +231,7 @@ impl Shell<'_> {
         }
         let outcome = self.dispatch(line, &stop);
         self.interrupt.end();
-        if self.desk.as_ref().is_none_or(|desk| !desk.has_card()) {
-            self.selected = None;
-        }
+        if self.desk.as_ref().is_none_or(|desk| !desk.has_card()) {}
         match outcome {
             Ok(None) => Next::Quit,
             Ok(Some(code)) => Next::Go(code),
@@ -418,7 +421,7 @@ impl Shell<'_> {
         desk.wait_card().map_err(steps::desk_failure)?;
         let atr = desk.atr().map(hex::encode);
         let contactless = desk.atr().is_some_and(tapdoor_reader::source::is_contactless);
-        let event = json!({"event": "card", "atr": atr, "contactless": contactless, "selected": self.selected});
+        let event = json!({"event": "card", "atr": atr, "contactless": contactless, "selected": desk.selected().map(steps::application)});
         self.out.event(&event, || {
             let kind = if contactless { "contactless card" } else { "card" };
             match &atr {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tapdoor_protocol::apdu::Command;
 use tapdoor_protocol::status::StatusWord;
 use tapdoor_reader::{Tap, TapVerdict};
 use tapdoor_workbench::desk::DeskError;
@@ -23,15 +22,19 @@ pub fn is_bytes(line: &str) -> bool {
     !digits.is_empty() && digits.chars().all(|c| c.is_ascii_hexdigit() || c == ':')
 }
 
+/// Whether a line begins a block that goes on in the next one.
+pub fn is_open(line: &str) -> bool {
+    line.trim_start().starts_with("for") && script::lex::open_blocks(line) > 0
+}
+
 pub fn desk_failure(error: DeskError) -> Failure {
     let code = if error.is_stopped() { INTERRUPTED } else { DEVICE };
     Failure::new(code, error)
 }
 
-/// Prints what passes, and follows what is selected.
+/// Prints what passes.
 struct Told<'a> {
     out: &'a mut Out,
-    selected: &'a mut Option<String>,
     failed: Option<std::io::Error>,
 }
 
@@ -47,12 +50,6 @@ impl Progress for Told<'_> {
     fn exchange(&mut self, _: &Step, command: &[u8], answer: &[u8], time: Duration) {
         let Some((data, sw)) = answer.split_last_chunk::<2>() else { return };
         let sw = StatusWord::from(*sw);
-        if let Ok(c) = Command::parse(command)
-            && (c.plain_cla(), c.ins, c.p1) == (0x00, 0xA4, 0x04)
-            && (sw.is_ok() || sw.sw1() == 0x61)
-        {
-            *self.selected = Some(application(c.data));
-        }
         let event = json!({"event": "apdu", "c": hex::encode(command), "r": hex::encode(answer), "sw": sw.to_string(), "meaning": sw.meaning(), "ms": ms(time)});
         let told = self.out.event(&event, || {
             let style = if sw.is_ok() { GOOD } else { BAD };
@@ -71,7 +68,6 @@ impl Progress for Told<'_> {
     }
 
     fn tap(&mut self, _: &Step, tap: &Tap) {
-        *self.selected = None;
         let event = json!({"event": "tap", "verdict": tap.verdict.name(), "method": tap.method.map(|m| m.name()), "reason": tap.reason.map(|r| r.name()), "detail": tap.detail, "apdus": tap.apdus, "ms": {"total": ms(tap.total), "select": ms(tap.select), "authenticate": ms(tap.authenticate)}});
         let told = self.out.event(&event, || {
             let style = if tap.verdict == TapVerdict::Open { GOOD } else { BAD };
@@ -101,7 +97,7 @@ impl Progress for Told<'_> {
 }
 
 /// An application by its short name, by the registry's, or by its digits.
-fn application(aid: &[u8]) -> String {
+pub(super) fn application(aid: &[u8]) -> String {
     if aid.is_empty() {
         return "default".into();
     }
@@ -117,7 +113,6 @@ impl Shell<'_> {
         let memory = std::mem::take(&mut self.memory);
         let mut told = Told {
             out: self.out,
-            selected: &mut self.selected,
             failed: None,
         };
         let options = Options { keep_going: true };
@@ -137,14 +132,6 @@ impl Shell<'_> {
         self.memory = runner.into_memory();
         if let Some(error) = told.failed {
             return Err(error.into());
-        }
-        // What was reset has nothing selected.
-        if script
-            .steps
-            .iter()
-            .any(|step| matches!(step.kind, Kind::Reset | Kind::WaitRemoval(_)))
-        {
-            self.selected = None;
         }
         if stopped {
             return Err(Failure::new(INTERRUPTED, "stopped"));
@@ -166,7 +153,24 @@ impl Shell<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_bytes;
+    use super::{is_bytes, is_open};
+
+    #[test]
+    fn what_is_open() {
+        for line in ["for x in A {", "for x in A B {\nselect aka", "for x in A { for y in B {\n}"] {
+            assert!(is_open(line), "{line}");
+        }
+        for line in [
+            "for x in A { reset }",
+            "for x in A",
+            "note {",
+            "select aka",
+            "for x in A {\nreset\n}",
+            "for \"{",
+        ] {
+            assert!(!is_open(line), "{line}");
+        }
+    }
 
     #[test]
     fn what_is_bytes() {

@@ -1,5 +1,9 @@
 //! The seam towards the field: [`Card`] is what a phone shows, and the modules below show it to somebody.
 
+#[cfg(feature = "libnfc")]
+pub mod libnfc;
+mod parts;
+pub mod target;
 pub mod udp;
 pub mod vpcd;
 

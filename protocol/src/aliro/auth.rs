@@ -233,10 +233,10 @@ impl Auth1Response {
     pub fn parse(bytes: &[u8], form: KeyForm) -> Result<Self, WireError> {
         let [slot, key, signature, private, bitmap, first, second] = fields::scan(bytes, [0x4E, 0x5A, 0x9E, 0x4B, 0x5E, 0x91, 0x92])?;
         let named = match (form, slot, key) {
-            (KeyForm::Slot, slot, None) => Named::Slot(KeySlot(fields::exactly(0x4E, slot)?)),
-            (KeyForm::PublicKey, None, key) => Named::Key(point(0x5A, key)?),
-            (KeyForm::Slot, _, Some(_)) => return Err(WireError::Unexpected { tag: Tag(0x5A) }),
-            (KeyForm::PublicKey, Some(_), _) => return Err(WireError::Unexpected { tag: Tag(0x4E) }),
+            (KeyForm::Slot, Some(_), Some(_)) => return Err(WireError::Unexpected { tag: Tag(0x5A) }),
+            (KeyForm::PublicKey, Some(_), Some(_)) => return Err(WireError::Unexpected { tag: Tag(0x4E) }),
+            (KeyForm::Slot, slot, _) => Named::Slot(KeySlot(fields::exactly(0x4E, slot)?)),
+            (KeyForm::PublicKey, _, key) => Named::Key(point(0x5A, key)?),
         };
         let time = |tag, object: Option<Object<'_>>| object.map(|o| fields::exactly::<20>(tag, Some(o))).transpose();
         Ok(Self {

@@ -90,6 +90,11 @@ impl Channel {
         Ok(sealed)
     }
 
+    /// Takes the message back that was sealed last. It must not have left the chip: the next one gets its number.
+    pub const fn withdraw(&mut self) {
+        self.sent = if self.sent > 1 { self.sent - 1 } else { 1 };
+    }
+
     /// Opens the next message of the other side.
     ///
     /// # Errors

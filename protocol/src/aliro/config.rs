@@ -5,7 +5,8 @@
 //!         A1 { 80 group identifier(16)  81 key(65)  82 credential(1) }*
 //!         A2 { 80 key(65)  81 mailbox(2)  82 permissions(1)  [83 time(20)]  [84 time(20)] }*
 //! reader: 80 identifier(32)  81 group key(65)  [82 certificate  83 placement(1)]  84 versions  85 fast(1)  86 policy(1)  87 form(1)
-//!         [88 vendor]  89 status(2)  8A remembered(2)  8B mailbox request*  A2 { 80 phone(8)  81 key(65)  82 not after(4)  83 revoked(1) }*
+//!         [88 vendor]  89 status(2)  8A remembered(2)  8B mailbox request*  A2 { 80 phone(8)  81 key(65)  82 not after(4)  83 revoked(1)
+//!         [84 not before(4)] }*
 //! ```
 
 use alloc::vec::Vec;
@@ -159,11 +160,17 @@ impl ReaderConfig {
             tlv::write(&mut out, 0x8B, &ExchangeCommand::mailbox(request.clone()).encode());
         }
         for c in &self.credentials {
-            let (not_after, revoked) = (c.not_after.to_be_bytes(), [u8::from(c.revoked)]);
+            let (not_after, revoked, not_before) = (c.not_after.to_be_bytes(), [u8::from(c.revoked)], c.not_before.to_be_bytes());
             group(
                 &mut out,
                 0xA2,
-                &[(0x80, &c.phone.0), (0x81, &c.key.0), (0x82, &not_after), (0x83, &revoked)],
+                &[
+                    (0x80, &c.phone.0),
+                    (0x81, &c.key.0),
+                    (0x82, &not_after),
+                    (0x83, &revoked),
+                    (0x84, &not_before),
+                ],
             );
         }
         out
@@ -182,6 +189,10 @@ impl ReaderConfig {
                     credentials.push(Entry {
                         phone: PhoneId::from_slice(find(0x80)?)?,
                         key: key(find(0x81))?,
+                        not_before: match find(0x84) {
+                            Some(time) => u32::from_be_bytes(time.try_into().ok()?),
+                            None => 0,
+                        },
                         not_after: u32::from_be_bytes(find(0x82)?.try_into().ok()?),
                         revoked: byte(find(0x83))? != 0,
                     });

@@ -18,7 +18,6 @@ use super::status::{Bitmap, ControlFlow};
 use super::vault::AliroVault;
 use super::{Auth0Command, Auth0Response, Auth1Command, Auth1Response, KeyForm, PublicKey, ins};
 use crate::apdu::Command;
-use crate::crypto::sign;
 use crate::door::{Event, Reason, Verdict};
 use crate::status::StatusWord;
 use crate::vault::{KeyRef, VaultError};
@@ -367,12 +366,14 @@ impl Device {
         };
         let certificate = in_command.as_ref().or(session.certificate.as_ref());
         let reader_key = match certificate {
-            Some(certificate) if !certificate.is_signed_by(&group.key) => return Err(StatusWord::SECURITY_STATUS),
+            Some(certificate) if !vault.verify(&group.key, &certificate.tbs(&group.key), &certificate.signature) => {
+                return Err(StatusWord::SECURITY_STATUS);
+            }
             Some(certificate) => &certificate.key,
             None => &group.key,
         };
         let transcript = self.transcript(session, group);
-        if !sign::verify(&reader_key.0, &transcript.signed(READER_USAGE), &command.signature) {
+        if !vault.verify(reader_key, &transcript.signed(READER_USAGE), &command.signature) {
             return Err(StatusWord::SECURITY_STATUS);
         }
         // The reader is one that we know: from here on it is told who we are.

@@ -14,6 +14,7 @@
 //! | [`config`] | both sides as parameters of an application |
 //! | [`device`] | the user device's state machine |
 //! | [`reader`] | the reader's state machine |
+//! | [`recognition`] | the fast phase's search among remembered credentials |
 //!
 //! Public keys are 65 bytes, SEC 1 uncompressed; signatures r || s, 64 bytes. Parsers accept data objects in the order of the standard, each at
 //! most once, and skip unknown ones; none of them panics.
@@ -27,6 +28,7 @@ pub mod exchange;
 mod fields;
 pub mod mailbox;
 pub mod reader;
+pub mod recognition;
 pub mod schedule;
 pub mod select;
 pub mod status;

@@ -160,7 +160,13 @@ impl Transcript {
         (self.salt(STANDARD, &[]), self.info())
     }
 
-    /// What [`AliroVault::find_cryptogram`] tries: the salt without the credential at its end, and the info.
+    /// Salt and info of a credential's Kpersistent, for those who have Kdh.
+    #[must_use]
+    pub fn remembering(&self, credential: &PublicKey) -> (Vec<u8>, Vec<u8>) {
+        (self.salt(PERSISTENT, credential.x()), self.info())
+    }
+
+    /// What a [`Recognition`](super::recognition::Recognition) is made of: the salt without the credential at its end, and the info.
     #[must_use]
     pub fn recognition(&self) -> (Vec<u8>, Vec<u8>) {
         (self.salt(FAST, &[]), self.info())

@@ -5,8 +5,9 @@
 use alloc::vec::Vec;
 
 use super::PublicKey;
+use super::recognition::Recognition;
 use crate::crypto::ecies::SecretScalar;
-use crate::crypto::{agree, gcm_open, hkdf_sha256, x963_sha256};
+use crate::crypto::{agree, x963_sha256};
 use crate::vault::{KeyRef, Vault, VaultError};
 use zeroize::Zeroizing;
 
@@ -53,6 +54,9 @@ pub trait AliroVault: Vault {
     /// [`VaultError::NoKey`].
     fn gcm_open(&mut self, key: KeyRef, nonce: &[u8; 12], sealed: &[u8]) -> Result<Option<Vec<u8>>, VaultError>;
 
+    /// Whether `signature` (r || s) is one of `message` by ECDSA with SHA-256: work for the chip's coprocessor, like everything else on the curve.
+    fn verify(&mut self, public: &PublicKey, message: &[u8], signature: &[u8; 64]) -> bool;
+
     /// The private key of the applet's credential with this number, for [`Vault::sign`].
     ///
     /// # Errors
@@ -79,11 +83,10 @@ pub trait AliroVault: Vault {
     fn forget_remembered(&mut self, name: &[u8]) -> Result<(), VaultError>;
 
     /// Tries the keys that are remembered by public keys (names of 65 bytes): the first one whose cryptogram this is.
-    /// `salt` is without the credential at its end.
     ///
     /// # Errors
     /// [`VaultError::Store`], [`VaultError::Full`].
-    fn find_cryptogram(&mut self, salt: &[u8], info: &[u8], cryptogram: &[u8; 64]) -> Result<Option<Hit>, VaultError>;
+    fn find_cryptogram(&mut self, recognition: &Recognition<'_>) -> Result<Option<Hit>, VaultError>;
 }
 
 /// Kdh of a private key; `None` for no key or no point. For vaults.
@@ -93,12 +96,4 @@ pub fn kdh(private: &SecretScalar, public: &PublicKey, shared_info: &[u8]) -> Op
     let mut kdh = Zeroizing::new([0; 32]);
     x963_sha256(&*z, shared_info, &mut *kdh);
     Some(kdh)
-}
-
-/// What a cryptogram says, if it is one of this credential's. For vaults.
-#[must_use]
-pub fn open_cryptogram(kpersistent: &[u8; 32], credential: &PublicKey, salt: &[u8], info: &[u8], cryptogram: &[u8; 64]) -> Option<Vec<u8>> {
-    let mut key = Zeroizing::new([0; 32]);
-    hkdf_sha256(kpersistent, &[salt, credential.x()], &[info], &mut *key);
-    gcm_open(&key, &[0; 12], cryptogram)
 }

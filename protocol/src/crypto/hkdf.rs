@@ -6,15 +6,48 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// The longest output: 255 blocks of 32 bytes.
 const LONGEST: usize = 255 * 32;
+/// A block of SHA-256.
+const BLOCK: usize = 64;
 
 /// Fills `out` (at most 8,160 bytes) from `ikm`, the concatenation of `salt` and that of `info`. Longer outputs are left as they are beyond that.
 pub fn hkdf_sha256(ikm: &[u8], salt: &[&[u8]], info: &[&[u8]], out: &mut [u8]) {
-    let prk = extract(ikm, salt);
+    expand(&extract(ikm, salt), info, out);
+}
+
+/// The beginning that many salts have in common: it is hashed once for all of them.
+pub struct CommonSalt<'a> {
+    bytes: &'a [u8],
+    hash: Sha256,
+}
+
+impl<'a> CommonSalt<'a> {
+    /// The salts that begin with these bytes.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            hash: Sha256::new_with_prefix(bytes),
+        }
+    }
+
+    /// [`hkdf_sha256`] with the salt that ends in `end`.
+    pub fn hkdf_sha256(&self, ikm: &[u8], end: &[u8], info: &[&[u8]], out: &mut [u8]) {
+        // HMAC hashes keys that are longer than a block, and no others.
+        let prk = if self.bytes.len() + end.len() > BLOCK {
+            mac(&self.hash.clone().chain_update(end).finalize(), ikm)
+        } else {
+            extract(ikm, &[self.bytes, end])
+        };
+        expand(&prk, info, out);
+    }
+}
+
+fn expand(prk: &[u8; 32], info: &[&[u8]], out: &mut [u8]) {
     let mut previous = Zeroizing::new([0; 32]);
     let length = out.len().min(LONGEST);
     let chunks = out.get_mut(..length).unwrap_or_default().chunks_mut(32);
     for (counter, chunk) in (1u8..=255).zip(chunks) {
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&*prk) else {
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(prk) else {
             return;
         };
         if counter > 1 {
@@ -31,7 +64,7 @@ pub fn hkdf_sha256(ikm: &[u8], salt: &[&[u8]], info: &[&[u8]], out: &mut [u8]) {
 
 /// The pseudo-random key: HMAC(salt, ikm).
 fn extract(ikm: &[u8], salt: &[&[u8]]) -> Zeroizing<[u8; 32]> {
-    let mut key = [0u8; 64];
+    let mut key = [0u8; BLOCK];
     let mut length = 0;
     let total: usize = salt.iter().map(|part| part.len()).sum();
     if total > key.len() {
@@ -49,7 +82,11 @@ fn extract(ikm: &[u8], salt: &[&[u8]]) -> Zeroizing<[u8; 32]> {
         }
     }
     // HMAC takes keys of every length; shorter ones than a block are filled up with zeros.
-    match Hmac::<Sha256>::new_from_slice(key.get(..length).unwrap_or_default()) {
+    mac(key.get(..length).unwrap_or_default(), ikm)
+}
+
+fn mac(key: &[u8], ikm: &[u8]) -> Zeroizing<[u8; 32]> {
+    match Hmac::<Sha256>::new_from_slice(key) {
         Ok(mac) => Zeroizing::new(mac.chain_update(ikm).finalize().into_bytes().into()),
         Err(_) => Zeroizing::new([0; 32]),
     }
@@ -96,6 +133,17 @@ mod tests {
             hex::encode(&out),
             "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8"
         );
+    }
+
+    #[test]
+    fn a_common_beginning_of_salts_changes_nothing() {
+        for (length, end) in [(0, 0), (0, 100), (10, 20), (32, 32), (32, 33), (64, 0), (65, 0), (160, 32)] {
+            let (salt, end) = (vec![7; length], vec![8; end]);
+            let (mut whole, mut parts) = ([0; 70], [0; 70]);
+            hkdf_sha256(b"key", &[&salt, &end], &[b"info"], &mut whole);
+            CommonSalt::new(&salt).hkdf_sha256(b"key", &end, &[b"info"], &mut parts);
+            assert_eq!(whole, parts, "{length} and {}", end.len());
+        }
     }
 
     #[test]

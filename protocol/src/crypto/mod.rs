@@ -28,8 +28,9 @@ pub mod sign;
 pub use self::ccm::{ccm_open, ccm_open_with, ccm_seal, ccm_seal_with};
 pub(crate) use self::cmac::Prf;
 pub use self::cmac::{cmac, cmac128};
+pub(crate) use self::gcm::gcm_begins;
 pub use self::gcm::{gcm_open, gcm_seal};
-pub use self::hkdf::hkdf_sha256;
+pub use self::hkdf::{CommonSalt, hkdf_sha256};
 pub use self::kdf::{CounterLocation, KdfError, kdf_ctr, sp800_108_counter, sp800_108_counter_at, x963_sha256};
 
 /// SHA-1. Aliro and X.509 name keys by it; nothing here depends on its being hard to collide.

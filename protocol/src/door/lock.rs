@@ -49,7 +49,8 @@ pub struct Outcome {
     pub phone: Option<PhoneId>,
     /// The phone's flags, if it proved them.
     pub flags: Option<u32>,
-    /// The CONTROL FLOW command to send once the door has moved.
+    /// The CONTROL FLOW command to send once the door has moved. Aliro, which tells of success within the tap: the command to send if the door
+    /// was to open and did not.
     pub control_flow: Option<Vec<u8>>,
     /// What was seen, for people.
     pub evidence: String,

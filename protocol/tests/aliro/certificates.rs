@@ -8,7 +8,7 @@ use tapdoor_protocol::crypto::agree::public_uncompressed;
 use tapdoor_protocol::crypto::ecies::SecretScalar;
 use tapdoor_protocol::crypto::sign;
 
-use crate::vectors::load;
+use crate::recorded::load;
 
 fn bytes(value: &Value) -> Vec<u8> {
     hex::decode(value.as_str().unwrap()).unwrap()

@@ -10,5 +10,6 @@ mod card;
 mod certificates;
 mod pair;
 mod properties;
+mod recorded;
 mod vault;
 mod vectors;

@@ -75,6 +75,7 @@ impl Lock {
         config.credentials = vec![Entry {
             phone: PHONE,
             key: public(&CREDENTIAL),
+            not_before: 0,
             not_after: 0,
             revoked: false,
         }];
@@ -112,7 +113,7 @@ impl Lock {
                     step = self.reader.next(&mut self.vault, &answer).unwrap();
                 }
                 LockStep::Done(outcome) => {
-                    if let Some(command) = &outcome.control_flow {
+                    if let Some(command) = outcome.control_flow.as_ref().filter(|_| outcome.verdict != Verdict::Open) {
                         card.transmit(command);
                     }
                     assert_eq!(self.vault.alive(), 0, "keys of the lock's session are gone");
@@ -215,7 +216,19 @@ fn credentials_that_may_not_open() {
         0x0002,
         "fast",
     );
-    refused(|c| c.fast = false, Reason::NotEntitled, 0x0002, "standard");
+    refused(
+        |c| (c.credentials[0].not_before, c.credentials[0].not_after) = (CLOCK + 1, 0),
+        Reason::NotEntitled,
+        0x0025,
+        "fast",
+    );
+    refused(|c| c.fast = false, Reason::NotEntitled, 0x0025, "standard");
+    refused(
+        |c| (c.credentials[0].not_before, c.credentials[0].not_after) = (CLOCK, CLOCK),
+        Reason::NotEntitled,
+        0x0002,
+        "standard",
+    );
     refused(|c| c.credentials[0].revoked = true, Reason::NotEntitled, 0x0003, "standard");
     refused(|c| c.credentials.clear(), Reason::UnknownPhone, 0x0001, "standard");
     // Taken off the list while both sides remember it.
@@ -386,6 +399,91 @@ fn every_answer_wrong_in_turn() {
             assert_eq!(lock.vault.remembered.len(), usize::from(open), "{what}, answer {wrong}");
             opened(&lock.tap(&mut card).0, if open { "fast" } else { "standard" });
         }
+    }
+}
+
+/// The first EXCHANGE of the fast phase is the reader's proof: the door opens for nobody who has not answered it as one that could open it.
+#[test]
+fn the_fast_phase_opens_only_when_its_exchange_is_answered() {
+    type Bend = (&'static str, fn(Vec<u8>) -> Vec<u8>, Option<Reason>);
+    let bends: [Bend; 12] = [
+        ("nothing", |_| Vec::new(), Some(Reason::Torn)),
+        ("one byte", |a| a[..1].to_vec(), Some(Reason::Torn)),
+        ("6982", |_| vec![0x69, 0x82], Some(Reason::WrongKey)),
+        ("6D00", |_| vec![0x6D, 0x00], Some(Reason::CardError)),
+        (
+            "6282 and the right data",
+            |a| [&a[..a.len() - 2], &[0x62, 0x82]].concat(),
+            Some(Reason::CardError),
+        ),
+        (
+            "a bent byte",
+            |mut a| {
+                a[2] ^= 1;
+                a
+            },
+            Some(Reason::WrongKey),
+        ),
+        ("cut short", |a| [&a[..4], &[0x90, 0x00]].concat(), Some(Reason::WrongKey)),
+        ("rubbish", |_| [&[0x55; 20][..], &[0x90, 0x00]].concat(), Some(Reason::WrongKey)),
+        ("9000 alone", |_| vec![0x90, 0x00], None),
+        ("6114", |_| vec![0x61, 0x14], None),
+        ("6100", |_| vec![0x61, 0x00], None),
+        ("as it is", |a| a, None),
+    ];
+    for (what, bend, reason) in bends {
+        let (mut lock, mut card) = (Lock::new(|_| ()), card());
+        opened(&lock.tap(&mut card).0, "standard");
+        let (outcome, commands) = lock.tap_bent(&mut card, &mut |command, answer| match command[1] {
+            0xC9 => bend(answer),
+            _ => answer,
+        });
+        assert_eq!(
+            outcome.verdict,
+            reason.map_or(Verdict::Open, Verdict::Refused),
+            "{what}: {}",
+            outcome.evidence
+        );
+        assert!(outcome.evidence.starts_with("fast"), "{what}: {}", outcome.evidence);
+        assert_eq!(commands.len(), 3, "{what}: SELECT, AUTH0, EXCHANGE");
+        assert_eq!(outcome.phone, Some(PHONE), "{what}");
+        if reason.is_some() {
+            let flow = b"\x80\x3C\x00\x00\x06\x41\x01\x00\x42\x01\x00";
+            assert_eq!(outcome.control_flow.as_deref(), Some(&flow[..]), "{what}");
+        }
+        opened(&lock.tap(&mut card).0, "fast");
+    }
+    // A mailbox request that was answered is the same proof: then the status may stay without an answer, as in the standard phase.
+    let requests = vec![MailboxRequest {
+        open: false,
+        operations: vec![Operation::Read { offset: 0, length: 2 }],
+    }];
+    let (mut lock, mut card) = (Lock::new(|c| c.mailbox = requests), card());
+    opened(&lock.tap(&mut card).0, "standard");
+    for (wrong, open) in [(1, false), (2, true)] {
+        let mut exchanges = 0;
+        let (outcome, _) = lock.tap_bent(&mut card, &mut |command, answer| {
+            exchanges += u32::from(command[1] == 0xC9);
+            if command[1] == 0xC9 && exchanges == wrong {
+                Vec::new()
+            } else {
+                answer
+            }
+        });
+        assert_eq!(outcome.verdict == Verdict::Open, open, "{wrong}: {}", outcome.evidence);
+    }
+}
+
+/// After success there is one more status to be had, for a door that does not move.
+#[test]
+fn a_door_that_does_not_move_is_said_to_be_broken() {
+    let (mut lock, mut card) = (Lock::new(|_| ()), card());
+    for phase in ["standard", "fast"] {
+        let (outcome, _) = lock.tap(&mut card);
+        opened(&outcome, phase);
+        assert!(card.transmit(&outcome.control_flow.unwrap()).ends_with(&[0x90, 0x00]));
+        let told: Vec<_> = card.events.drain(..).filter(|e| matches!(e, Event::ReaderStatus(_))).collect();
+        assert_eq!(told, [Event::ReaderStatus(0x0101), Event::ReaderStatus(0x0026)], "{phase}");
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use tapdoor_protocol::aka::{Algorithm, Autn, Auts, Rand, Sqn};
-use tapdoor_protocol::aliro::vault::{Hit, kdh, open_cryptogram};
+use tapdoor_protocol::aliro::recognition::Recognition;
+use tapdoor_protocol::aliro::vault::{Hit, kdh};
 use tapdoor_protocol::aliro::{AliroVault, PublicKey};
 use tapdoor_protocol::crypto::ecies::SecretScalar;
 use tapdoor_protocol::crypto::{self, agree, sign};
@@ -87,6 +88,10 @@ impl AliroVault for MemoryVault {
         Ok(crypto::gcm_open(self.get(key)?, nonce, sealed))
     }
 
+    fn verify(&mut self, public: &PublicKey, message: &[u8], signature: &[u8; 64]) -> bool {
+        sign::verify(&public.0, message, signature)
+    }
+
     fn credential_key(&self, number: u8) -> Result<KeyRef, VaultError> {
         self.signing.get(usize::from(number)).ok_or(VaultError::NoKey)?;
         Ok(KeyRef(CREDENTIAL | u32::from(number)))
@@ -115,10 +120,10 @@ impl AliroVault for MemoryVault {
         Ok(())
     }
 
-    fn find_cryptogram(&mut self, salt: &[u8], info: &[u8], cryptogram: &[u8; 64]) -> Result<Option<Hit>, VaultError> {
+    fn find_cryptogram(&mut self, recognition: &Recognition<'_>) -> Result<Option<Hit>, VaultError> {
         let found = self.remembered.iter().find_map(|(name, key)| {
             let credential = PublicKey(name.as_slice().try_into().ok()?);
-            Some((credential, *key, open_cryptogram(key, &credential, salt, info, cryptogram)?))
+            Some((credential, *key, recognition.open(key, &credential)?))
         });
         Ok(found.map(|(credential, key, text)| Hit {
             credential,

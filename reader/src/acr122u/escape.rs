@@ -64,6 +64,43 @@ impl EscapeLink {
     }
 }
 
+/// Asks a reader of this name one pseudo-APDU after another: by escape commands, or where its driver carries none by the card that lies on it.
+///
+/// # Errors
+/// [`EscapeError`]: `NotAllowed` when there is neither way.
+pub fn ask(name: &str, commands: &[Vec<u8>]) -> Result<Vec<Result<Vec<u8>, LinkError>>, EscapeError> {
+    let refused = match EscapeLink::connect(name) {
+        Ok(mut link) => {
+            let mut answer = |command: &Vec<u8>| {
+                let mut response = Vec::new();
+                link.transmit(command, &mut response).map(|()| response)
+            };
+            return Ok(commands.iter().map(&mut answer).collect());
+        }
+        Err(EscapeError::NotAllowed(why)) => why,
+        Err(error) => return Err(error),
+    };
+    let reader = |e: Error| match e {
+        Error::SharingViolation => EscapeError::Busy,
+        Error::NoSmartcard | Error::RemovedCard | Error::UnpoweredCard | Error::UnresponsiveCard => {
+            EscapeError::NotAllowed(refused.clone())
+        }
+        e => EscapeError::Reader(e.to_string()),
+    };
+    let context = Context::establish(Scope::User).map_err(reader)?;
+    let name = CString::new(name).map_err(|e| EscapeError::Reader(e.to_string()))?;
+    let card = context.connect(&name, ShareMode::Shared, Protocols::ANY).map_err(reader)?;
+    let mut buffer = vec![0; 600];
+    let mut answer = |command: &Vec<u8>| {
+        let answer = card.transmit(command, &mut buffer).map(<[u8]>::to_vec);
+        answer.map_err(|e| LinkError::new(LinkErrorKind::Reader, LAYER, e.to_string()).during(command))
+    };
+    let answers = commands.iter().map(&mut answer).collect();
+    // What fails here has ended already.
+    let _ = card.disconnect(pcsc::Disposition::LeaveCard);
+    Ok(answers)
+}
+
 impl CardLink for EscapeLink {
     fn transmit(&mut self, command: &[u8], response: &mut Vec<u8>) -> Result<(), LinkError> {
         response.clear();

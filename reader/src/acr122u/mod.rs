@@ -17,7 +17,7 @@ use tapdoor_link::{CardLink, LinkError, LinkErrorKind};
 
 use crate::pn532::{Port, PortError, PortErrorKind};
 
-pub use escape::{EscapeError, EscapeLink};
+pub use escape::{EscapeError, EscapeLink, ask};
 pub use quirks::{Settings, firmware};
 
 /// Lc is one byte; D4 is the first of the bytes it counts.

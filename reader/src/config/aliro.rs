@@ -14,7 +14,7 @@ use tapdoor_protocol::crypto::agree::public_uncompressed;
 use tapdoor_protocol::crypto::ecies::SecretScalar;
 use tapdoor_protocol::ids::PhoneId;
 
-use super::not_after;
+use super::moment;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -43,6 +43,7 @@ pub(super) struct RawAliro {
 struct RawCredential {
     id: Field,
     key: Field,
+    not_before: Option<Field>,
     not_after: Option<Field>,
     #[serde(default)]
     revoked: bool,
@@ -140,10 +141,18 @@ pub(super) fn check(file: &File, raw: &RawAliro) -> Result<(Application, ReaderI
         if !keys.insert(key) {
             return Err(file.error(&credential.key.span(), "is there twice; each must be unique"));
         }
+        let (from, until) = (
+            moment(file, credential.not_before.as_ref())?,
+            moment(file, credential.not_after.as_ref())?,
+        );
+        if let Some(field) = credential.not_before.as_ref().filter(|_| until != 0 && from >= until) {
+            return Err(file.error(&field.span(), "must be before `not-after`"));
+        }
         config.credentials.push(Entry {
             phone,
             key,
-            not_after: not_after(file, credential.not_after.as_ref())?,
+            not_before: from,
+            not_after: until,
             revoked: credential.revoked,
         });
     }

@@ -153,7 +153,7 @@ pub struct Site {
 
 pub fn client(authority_pem: &str) -> reqwest::Client {
     // Several tests do it; the first one wins.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let root = reqwest::Certificate::from_pem(authority_pem.as_bytes()).unwrap();
     reqwest::Client::builder().tls_certs_only([root]).build().unwrap()
 }

@@ -48,6 +48,10 @@ pub struct Quirks {
     pub stale_answers: bool,
     /// The PICC operating parameter comes alone, without 90 before it.
     pub bare_parameter: bool,
+    /// Another firmware than [`FIRMWARE`].
+    pub firmware: Option<&'static [u8; 10]>,
+    /// No name for its firmware, as clones have it.
+    pub nameless: bool,
 }
 
 /// What became of a command.
@@ -140,7 +144,8 @@ impl<L: FieldLink> Acr122u<L> {
     fn pseudo(&mut self, pseudo: &Pseudo<'_>) -> Vec<u8> {
         let (data, status): (&[u8], [u8; 2]) = match *pseudo {
             Pseudo::Direct(content) => return self.direct(content),
-            Pseudo::Firmware => return FIRMWARE.to_vec(),
+            Pseudo::Firmware if self.quirks.nameless => (&[], sw::FAILED),
+            Pseudo::Firmware => return self.quirks.firmware.unwrap_or(FIRMWARE).to_vec(),
             Pseudo::GetParameter => return self.parameter(),
             Pseudo::SetParameter(value) => {
                 self.picc = value;

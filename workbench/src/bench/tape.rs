@@ -64,7 +64,7 @@ pub fn verify(folder: &Path, taps: u32, observe: &mut dyn FnMut(&VerifyCost)) ->
         let bytes = std::fs::metadata(&path)?.len();
         let mut rates = Vec::new();
         for round in 0..=ROUNDS {
-            let mut verifier = Verifier::new(config()?)?;
+            let mut verifier = Verifier::new(config()?, &crate::aliro::Evidence::default())?;
             let tape = BufReader::with_capacity(1 << 16, std::fs::File::open(&path)?);
             let (cpu, wall) = (thread_cpu(), Instant::now());
             let mut bad = None;

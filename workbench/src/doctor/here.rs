@@ -8,10 +8,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use tapdoor_reader::acr122u::{self, EscapeError};
 use tapdoor_reader::source::SourceErrorKind;
 use tapdoor_reader::source::pcsc::list_readers;
 
-use super::system::{Look, NoReaders, Program, Reader, System};
+use super::system::{Asked, Look, NoReaders, Program, Reader, System};
 
 /// How long the smart card service may take to tell its readers: a reader that hangs makes it wait, too.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -112,6 +113,30 @@ impl System for Here {
                 mute: reader.mute,
             })
             .collect())
+    }
+
+    fn ask(&self, reader: &str, commands: &[&[u8]]) -> Look<Vec<Asked>> {
+        let (send, receive) = mpsc::channel();
+        let (name, commands): (_, Vec<Vec<u8>>) = (reader.to_owned(), commands.iter().map(|command| command.to_vec()).collect());
+        let sent = commands.clone();
+        thread::spawn(move || send.send(acr122u::ask(&name, &sent)));
+        let late = || Look::Failed(format!("the reader did not answer within {} s", PATIENCE.as_secs()));
+        match receive.recv_timeout(PATIENCE) {
+            Err(_) => late(),
+            Ok(Err(EscapeError::Busy)) => Look::Denied,
+            Ok(Err(EscapeError::NotAllowed(_))) => Look::Missing,
+            Ok(Err(error)) => Look::Failed(error.to_string()),
+            Ok(Ok(answers)) => Look::Is(
+                commands
+                    .iter()
+                    .zip(answers)
+                    .map(|(command, answer)| Asked {
+                        command: hex::encode(command),
+                        answer: answer.map_or_else(|error| Look::Failed(error.to_string()), |bytes| Look::Is(hex::encode(bytes))),
+                    })
+                    .collect(),
+            ),
+        }
     }
 
     fn clients(&self) -> Vec<Program> {

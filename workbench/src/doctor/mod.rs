@@ -13,10 +13,12 @@
 //! | `permission` | `permission` | may this user ask it? |
 //! | `escape` | `escape` | does it pass escape commands on? |
 //! | `readers` | `readers` | does it have a reader? |
+//! | `firmware` | `firmware` | is an ACR122U's firmware a good one, is it one at all, and are its answers in time? |
 //! | `sharing` | `sharing` | does another program use the same reader? |
 
 mod driver;
 mod escape;
+mod firmware;
 mod here;
 mod kernel;
 mod permission;
@@ -29,7 +31,7 @@ mod usb;
 use serde::Serialize;
 
 pub use self::here::Here;
-pub use self::system::{Look, NoReaders, Program, Reader, Recorder, Recording, System};
+pub use self::system::{Asked, Look, NoReaders, Program, Reader, Recorder, Recording, System};
 use self::usb::UsbReader;
 
 /// How things stand.
@@ -112,6 +114,7 @@ const CHECKS: &[Check] = &[
     permission::check,
     escape::check,
     readers::check,
+    firmware::check,
     sharing::check,
 ];
 

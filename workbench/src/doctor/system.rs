@@ -67,6 +67,15 @@ pub struct Program {
     pub name: String,
 }
 
+/// A command to a reader, and its answer; hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// A pseudo-APDU.
+    pub command: String,
+    /// What came back.
+    pub answer: Look<String>,
+}
+
 /// A machine that can be looked at. Nothing is changed by looking, and every look ends in bounded time.
 pub trait System {
     /// Its kind: `linux`, `macos`, `windows`, ...
@@ -89,6 +98,8 @@ pub trait System {
     fn clients(&self) -> Vec<Program>;
     /// Programs that have this file open; as far as this user may see.
     fn holders(&self, path: &str) -> Vec<Program>;
+    /// What a reader of the smart card service answers to commands of its own, one after another: its questions, none of its settings.
+    fn ask(&self, reader: &str, commands: &[&[u8]]) -> Look<Vec<Asked>>;
 }
 
 /// Everything that was looked at, and what was found: a machine that can be mailed.
@@ -118,6 +129,9 @@ pub struct Recording {
     pub clients: Vec<Program>,
     /// See [`System::holders`].
     pub holders: BTreeMap<String, Vec<Program>>,
+    /// See [`System::ask`], by the reader's name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub asked: BTreeMap<String, Look<Vec<Asked>>>,
 }
 
 impl System for Recording {
@@ -160,6 +174,10 @@ impl System for Recording {
 
     fn holders(&self, path: &str) -> Vec<Program> {
         self.holders.get(path).cloned().unwrap_or_default()
+    }
+
+    fn ask(&self, reader: &str, _commands: &[&[u8]]) -> Look<Vec<Asked>> {
+        self.asked.get(reader).cloned().unwrap_or(Look::Missing)
     }
 }
 
@@ -244,6 +262,12 @@ impl<S: System> System for Recorder<S> {
     fn holders(&self, path: &str) -> Vec<Program> {
         let seen = self.system.holders(path);
         self.recording.borrow_mut().holders.insert(path.to_owned(), seen.clone());
+        seen
+    }
+
+    fn ask(&self, reader: &str, commands: &[&[u8]]) -> Look<Vec<Asked>> {
+        let seen = self.system.ask(reader, commands);
+        self.recording.borrow_mut().asked.insert(reader.to_owned(), seen.clone());
         seen
     }
 }

@@ -22,8 +22,7 @@ pub struct Way {
     pub name: &'static str,
     /// The method.
     pub method: Method,
-    /// Aliro's fast phase, of a phone that has been here before: the lock decides by the phone's proof alone, and gives its own by the
-    /// EXCHANGE that follows. Every other way proves both sides before the door moves.
+    /// Aliro's fast phase, of a phone that has been here before.
     pub fast: bool,
 }
 

@@ -72,8 +72,6 @@ impl fmt::Display for Outcome {
 pub struct Cell {
     /// The method.
     pub method: &'static str,
-    /// Whether the lock proves itself only after its verdict: Aliro's fast phase.
-    pub proof_follows: bool,
     /// Rate in kbit/s.
     pub rate: u32,
     /// Which frame of the clean tap, counted from 1, both directions together.
@@ -97,15 +95,14 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// Whether this may be: the door opens only after a complete mutual authentication (in Aliro's fast phase: of the phone, as that
-    /// standard has it), the tap ends in time, the next one opens, and a single block that was dropped or damaged is recovered from in the same session.
+    /// Whether this may be: the door opens only after a complete mutual authentication, the tap ends in time, the next one opens, and a single block that was dropped or damaged is recovered from in the same session.
     ///
     /// # Errors
     /// Which of these is broken.
     pub fn judge(&self) -> Result<(), &'static str> {
         let opened = matches!(self.outcome, Outcome::Opened | Outcome::Again);
         let is_lost = self.fault.starts_with("drop") || self.fault.starts_with("corrupt") || self.fault.starts_with("truncate");
-        if opened && !self.phone_agrees && !self.proof_follows {
+        if opened && !self.phone_agrees {
             Err("the door opened, and the lock has not proved itself to the phone")
         } else if self.ms > LIMIT.as_micros_f64() / 1000.0 {
             Err("the tap did not end in time")
@@ -149,7 +146,6 @@ pub fn table(rates: &[BitRate], observe: &mut dyn FnMut(&Cell)) -> Result<Vec<Ce
                     let next = stage.tap(FieldPlan::new())?;
                     let cell = Cell {
                         method: name,
-                        proof_follows: way.fast,
                         rate: rate.kbps(),
                         frame,
                         is_block: frame > activation(rate),

@@ -2,15 +2,17 @@
 //!
 //! By default a command is matched by its meaning: header, and for SELECT the name; what else is in it may be fresh. Where a recorded answer
 //! repeats bytes of the command, the fresh ones are put in their place. With keys the answers of the door applications and of a test USIM are
-//! recomputed ([`super::keys`]). In strict mode every command must be the recorded one, byte by byte.
+//! recomputed ([`super::keys`]), with a phone's credentials those of Aliro ([`super::device`]). In strict mode every command must be the recorded one, byte by byte.
 
 use std::sync::Arc;
 
+use tapdoor_chip::ChipError;
 use tapdoor_hce_card::serve::Card;
 use tapdoor_link::LinkErrorKind;
 use tapdoor_protocol::apdu::Command;
 use tapdoor_protocol::door::{Verdict, ins};
 
+use super::device::{self, Device};
 use super::keys::{Session, Tools};
 use crate::recorded::{RecordedExchange, RecordedTap};
 
@@ -72,6 +74,11 @@ pub type Watcher = Arc<dyn Fn(&Told) + Send + Sync>;
 pub struct Player {
     taps: Vec<RecordedTap>,
     tools: Option<Tools>,
+    device: Option<Device>,
+    /// For each tap whether the device's proof is to be wrong.
+    wrong: Vec<bool>,
+    /// Whether the device is selected.
+    on_device: bool,
     strict: bool,
     watcher: Option<Watcher>,
     tap: usize,
@@ -91,6 +98,9 @@ impl Player {
         Self {
             taps,
             tools: None,
+            device: None,
+            wrong: Vec::new(),
+            on_device: false,
             strict: false,
             watcher: None,
             tap: 0,
@@ -108,6 +118,17 @@ impl Player {
         tools.prepare(&mut self.taps);
         self.tools = Some(tools);
         self
+    }
+
+    /// With an Aliro user device: its answers are made anew.
+    ///
+    /// # Errors
+    /// [`ChipError`].
+    pub fn with_device(mut self, mut device: Device) -> Result<Self, ChipError> {
+        device.prepare(&self.taps)?;
+        self.wrong = self.taps.iter().map(device::was_wrong).collect();
+        self.device = Some(device);
+        Ok(self)
     }
 
     /// Takes only the very bytes of the tape.
@@ -144,6 +165,7 @@ impl Player {
         self.at = 0;
         self.gone = false;
         self.session = Session::default();
+        self.on_device = false;
     }
 
     /// Which exchange of the tap this command is.
@@ -164,8 +186,51 @@ impl Player {
             .or(Some(first))
     }
 
+    /// The device's answer, while it is selected: made anew where it was given, and as it was where it was refused or did not come.
+    fn as_device(&mut self, command: &[u8], response: &mut Vec<u8>) -> Option<(Option<usize>, How)> {
+        let exchanges = &self.taps.get(self.tap).filter(|_| !self.strict)?.exchanges;
+        let given = |at: usize| match exchanges.get(at).and_then(|e| e.answer.as_ref()) {
+            Some(Ok(answer)) => matches!(answer.as_slice(), [.., 0x90, 0x00] | [.., 0x61, _]),
+            _ => false,
+        };
+        let same_ins = |at: &usize| exchanges.get(*at).is_some_and(|e| e.command.get(1) == command.get(1));
+        let at = self.find(command).or_else(|| (self.at..exchanges.len()).find(same_ins));
+        if let [0x00, 0xA4, 0x04, ..] = command {
+            self.on_device = device::is_select(command) && at.is_some_and(given);
+        }
+        if self.device.is_none() || !self.on_device {
+            return None;
+        }
+        if let Some(at) = at {
+            let given = given(at);
+            (self.at, self.used) = (at + 1, true);
+            if !given {
+                return Some((Some(at), self.as_recorded(at, response)));
+            }
+        }
+        self.device
+            .as_mut()?
+            .answer(self.wrong.get(self.tap).copied().unwrap_or_default(), command, response);
+        Some((at, How::Recomputed))
+    }
+
+    /// The answer that is on the tape.
+    fn as_recorded(&mut self, at: usize, response: &mut Vec<u8>) -> How {
+        let answer = self.taps.get(self.tap).and_then(|tap| tap.exchanges.get(at)?.answer.as_ref());
+        match answer {
+            Some(Ok(answer)) if answer.len() >= 2 => response.extend_from_slice(answer),
+            Some(Err(LinkErrorKind::Malformed)) => response.push(0),
+            // It left, or fell silent, which ends a tap as well.
+            _ => self.gone = true,
+        }
+        How::Recorded
+    }
+
     fn answer(&mut self, command: &[u8], response: &mut Vec<u8>) -> (Option<usize>, How, Option<Verdict>) {
         let verdict = self.session.verdict(command);
+        if let Some((at, how)) = self.as_device(command, response) {
+            return (at, how, verdict);
+        }
         let Some(at) = self.find(command) else {
             let is_advice = matches!(command, [0x80, ins::CONTROL_FLOW, ..]);
             response.extend_from_slice(match command {
@@ -185,15 +250,7 @@ impl Player {
         };
         let recorded = match &exchange.answer {
             Some(Ok(answer)) if answer.len() >= 2 => answer,
-            Some(Err(LinkErrorKind::Malformed)) => {
-                response.push(0);
-                return (Some(at), How::Recorded, verdict);
-            }
-            // It left, or fell silent, which ends a tap as well.
-            _ => {
-                self.gone = true;
-                return (Some(at), How::Recorded, verdict);
-            }
+            _ => return (Some(at), self.as_recorded(at, response), verdict),
         };
         if let (false, Some(tools)) = (self.strict, &mut self.tools)
             && let Some(made) = tools.answer(&mut self.session, self.tap, at, exchange, command)

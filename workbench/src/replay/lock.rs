@@ -1,16 +1,17 @@
-//! The recorded lock: its commands go to a live card, and the answers are compared.
+//! The recorded lock: its commands go to a live card, and the answers are compared as `tapdoor diff` does.
 //!
 //! With keys the tap is not repeated byte by byte: today's lock taps with fresh challenges, and decision and answers are compared with those of
 //! then. Without them the recorded commands go out as they are, and proofs over another challenge come back wrong.
 
+use tapdoor_captures::diff::{self, Difference, Finding};
+use tapdoor_captures::{Direction, Event, Layer, Mask};
+use tapdoor_protocol::aliro;
 use tapdoor_protocol::apdu::Command;
 use tapdoor_protocol::door::{Reason, ins};
 use tapdoor_reader::{Tap, TapVerdict};
 
-use super::card::alike;
-use super::compare;
 use crate::desk::{Desk, DeskError};
-use crate::recorded::RecordedTap;
+use crate::recorded::{RecordedExchange, RecordedTap};
 use crate::script::OwnLock;
 
 /// One exchange that is not as it was.
@@ -61,58 +62,123 @@ pub fn replay(tap: &RecordedTap, desk: &mut Desk, lock: Option<&mut OwnLock>) ->
     }
 }
 
-fn without_keys(tap: &RecordedTap, desk: &mut Desk) -> Result<Replayed, DeskError> {
-    let mut out = Replayed {
-        number: tap.number,
-        sent: 0,
-        changed: Vec::new(),
-        now: None,
-        same_decision: None,
-        remarks: Vec::new(),
+/// Both sides of a comparison.
+#[derive(Default)]
+struct Sides {
+    then: Vec<(Vec<u8>, Vec<Event>)>,
+    now: Vec<(Vec<u8>, Vec<Event>)>,
+}
+
+/// An exchange as events of a tape.
+fn events(command: (&[u8], &[Mask]), answer: Option<(&[u8], &[Mask])>) -> (Vec<u8>, Vec<Event>) {
+    let event = |dir, (bytes, mask): (&[u8], &[Mask])| {
+        let mut event = Event::new(0, Layer::Apdu).tap(1).bytes(dir, bytes);
+        event.mask = mask.to_vec();
+        event
     };
-    let mut proofs = false;
+    let mut out = vec![event(Direction::Out, command)];
+    out.extend(answer.map(|answer| event(Direction::In, answer)));
+    (command.0.to_vec(), out)
+}
+
+impl Sides {
+    fn then(&mut self, exchange: &RecordedExchange) {
+        let answer = match &exchange.answer {
+            Some(Ok(answer)) => Some((answer.as_slice(), exchange.answer_mask.as_slice())),
+            _ => None,
+        };
+        self.then.push(events((&exchange.command, &exchange.command_mask), answer));
+    }
+
+    fn now(&mut self, command: &[u8], answer: Option<&[u8]>) {
+        self.now.push(events((command, &[]), answer.map(|answer| (answer, &[][..]))));
+    }
+
+    /// What differs, exchange by exchange. `places` are those of the recorded exchanges on the tape, from 1.
+    fn compare(self, places: &[usize]) -> Vec<Changed> {
+        let mut changed: Vec<Changed> = Vec::new();
+        let flat = |side: &[(Vec<u8>, Vec<Event>)]| side.iter().flat_map(|(_, events)| events.iter().cloned()).collect();
+        diff::sessions(flat(&self.then), flat(&self.now), |finding| {
+            let Finding::Difference(difference) = finding else { return };
+            let number = difference.exchange.and_then(|n| usize::try_from(n).ok()?.checked_sub(1));
+            let is_new = difference.kind == "only-b";
+            let side = if is_new { &self.now } else { &self.then };
+            let command = number.and_then(|n| side.get(n)).map(|(command, _)| command.clone());
+            let exchange = number.and_then(|n| places.get(n)).copied().filter(|_| !is_new);
+            let command = command.unwrap_or_default();
+            let what = in_words(&difference);
+            match changed
+                .last_mut()
+                .filter(|last| !is_new && last.exchange == exchange && exchange.is_some())
+            {
+                Some(last) => last.what.push(what),
+                None => changed.push(Changed {
+                    exchange,
+                    command,
+                    what: vec![what],
+                }),
+            }
+        });
+        changed
+    }
+}
+
+fn in_words(difference: &Difference) -> String {
+    let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".into());
+    let (a, b) = (value(&difference.a), value(&difference.b));
+    match difference.kind {
+        "only-a" => "sent then, and not now".into(),
+        "only-b" => "sent now, and not then".into(),
+        "status" => format!("status word {a} then, {b} now"),
+        "command" => format!("{}: {a} then, {b} now", difference.step),
+        _ => format!("{}: {a} then, {b} now", difference.field.as_deref().unwrap_or("a field")),
+    }
+}
+
+fn without_keys(tap: &RecordedTap, desk: &mut Desk) -> Result<Replayed, DeskError> {
+    let mut remarks = Vec::new();
+    let (mut sides, mut places, mut sent, mut proofs) = (Sides::default(), Vec::new(), 0, false);
     for (at, exchange) in tap.exchanges.iter().enumerate() {
         if !exchange.command_mask.is_empty() {
-            out.remarks
-                .push(format!("exchange {}: the command was masked on the tape and is not sent", at + 1));
+            remarks.push(format!("exchange {}: the command was masked on the tape and is not sent", at + 1));
             continue;
         }
         let command = &exchange.command;
-        proofs |= Command::parse(command).is_ok_and(|c| c.ins == ins::AUTHENTICATE);
+        proofs |= is_proof(command);
         let answer = desk.transmit(command);
-        out.sent += 1;
-        let what = match (&exchange.answer, answer) {
-            (_, Err(error)) if error.is_stopped() => return Err(error),
-            (Some(Ok(then)), Ok(now)) if !exchange.answer_mask.is_empty() => sw_only(command, then, &now.bytes),
-            (Some(Ok(then)), Ok(now)) => compare::answers(command, then, &now.bytes),
-            (Some(Ok(_)), Err(error)) => vec![format!("answered then, and now: {error}")],
-            (Some(Err(kind)), Ok(_)) => vec![format!("no answer then ({kind:?}), and one now")],
-            (Some(Err(_)), Err(_)) => Vec::new(),
-            (None, _) => Vec::new(),
-        };
-        if !what.is_empty() {
-            out.changed.push(Changed {
-                exchange: Some(at + 1),
-                command: command.clone(),
-                what,
-            });
+        sent += 1;
+        if matches!(&answer, Err(error) if error.is_stopped()) {
+            return Err(DeskError::Stopped);
+        }
+        // Where the tape says nothing, nothing can differ.
+        if exchange.answer.is_some() {
+            sides.then(exchange);
+            sides.now(command, answer.as_ref().ok().map(|answer| answer.bytes.as_slice()));
+            places.push(at + 1);
         }
         if !desk.has_card() {
             break;
         }
     }
     if proofs {
-        out.remarks.push(
-            "AUTHENTICATE was sent with the challenge of then, which a phone that drew another one must refuse; --config lock.toml taps with fresh ones".into(),
+        remarks.push(
+            "a proof was sent over the challenges of then, which a phone that drew others must refuse; --config lock.toml taps with fresh ones"
+                .into(),
         );
     }
-    Ok(out)
+    Ok(Replayed {
+        number: tap.number,
+        sent,
+        changed: sides.compare(&places),
+        now: None,
+        same_decision: None,
+        remarks,
+    })
 }
 
-/// Where secrets were taken out of an answer, only its status can be compared.
-fn sw_only(command: &[u8], then: &[u8], now: &[u8]) -> Vec<String> {
-    let sw = |bytes: &[u8]| bytes.split_last_chunk::<2>().map(|(_, sw)| sw.to_vec()).unwrap_or_default();
-    compare::answers(command, &sw(then), &sw(now))
+/// Whether this proves something over the other side's challenge: AUTHENTICATE, and Aliro's AUTH1.
+fn is_proof(command: &[u8]) -> bool {
+    Command::parse(command).is_ok_and(|c| c.ins == ins::AUTHENTICATE || (c.plain_cla(), c.ins) == (0x80, aliro::ins::AUTH1))
 }
 
 fn with_keys(tap: &RecordedTap, desk: &mut Desk, lock: &mut OwnLock) -> Result<Replayed, DeskError> {
@@ -141,40 +207,17 @@ fn with_keys(tap: &RecordedTap, desk: &mut Desk, lock: &mut OwnLock) -> Result<R
             .map(|then| then.verdict == verdict.name() && then.reason.as_deref() == name);
         out.now = Some((verdict, reason, detail));
     }
-    // Both sides in order: a command that only one of them has is a difference, and the others are compared.
-    let mut live = heard.into_iter().peekable();
+    let (mut sides, mut places) = (Sides::default(), Vec::new());
     for (at, exchange) in tap.exchanges.iter().enumerate() {
-        if exchange.command.first() == Some(&0xFF) {
-            continue;
-        }
-        match live.next_if(|(command, _)| alike(&exchange.command, command)) {
-            Some((command, answer)) => {
-                let what = match (&exchange.answer, &answer) {
-                    (Some(Ok(then)), Some(now)) if exchange.answer_mask.is_empty() => compare::answers(&command, then, now),
-                    (Some(Ok(then)), Some(now)) => sw_only(&command, then, now),
-                    (Some(Ok(_)), None) => vec!["answered then, and not now".into()],
-                    (Some(Err(_)), Some(_)) => vec!["not answered then, and now".into()],
-                    _ => Vec::new(),
-                };
-                if !what.is_empty() {
-                    out.changed.push(Changed {
-                        exchange: Some(at + 1),
-                        command,
-                        what,
-                    });
-                }
-            }
-            None => out.changed.push(Changed {
-                exchange: Some(at + 1),
-                command: exchange.command.clone(),
-                what: vec!["sent then, and not now".into()],
-            }),
+        // What a reader is told about its LEDs is no business of the phone.
+        if exchange.command.first() != Some(&0xFF) {
+            sides.then(exchange);
+            places.push(at + 1);
         }
     }
-    out.changed.extend(live.map(|(command, _)| Changed {
-        exchange: None,
-        command,
-        what: vec!["sent now, and not then".into()],
-    }));
+    for (command, answer) in &heard {
+        sides.now(command, answer.as_deref());
+    }
+    out.changed = sides.compare(&places);
     Ok(out)
 }

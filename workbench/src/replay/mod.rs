@@ -4,12 +4,12 @@
 //! |---|---|
 //! | [`card`] | the recorded card, for a live lock: [`Player`] |
 //! | [`keys`] | its answers recomputed, so that a tap succeeds again: same decisions, not same bytes |
-//! | [`lock`] | the recorded lock, for a live card |
-//! | [`compare`] | what truly differs between two answers |
+//! | [`device`] | the same for Aliro, with a phone's credentials |
+//! | [`lock`] | the recorded lock, for a live card; compared by [`tapdoor_captures::diff`] |
 //! | [`source`] | `tape:FILE` as a reader |
 
 pub mod card;
-pub mod compare;
+pub mod device;
 pub mod keys;
 pub mod lock;
 pub mod source;

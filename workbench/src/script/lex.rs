@@ -55,6 +55,23 @@ pub fn words(line: &str) -> Result<Vec<Vec<Word>>, LexError> {
     Ok(steps)
 }
 
+/// How many blocks this text leaves open; 0 where a line cannot be read, which is said when it is parsed.
+#[must_use]
+pub fn open_blocks(text: &str) -> usize {
+    let mut open = 0_usize;
+    for line in text.lines() {
+        let Ok(steps) = words(line) else { return 0 };
+        for word in steps.iter().flatten().filter(|word| !word.quoted) {
+            match word.text.as_str() {
+                "{" => open += 1,
+                "}" => open = open.saturating_sub(1),
+                _ => {}
+            }
+        }
+    }
+    open
+}
+
 fn word(column: usize, characters: &mut std::iter::Peekable<impl Iterator<Item = (usize, char)>>) -> Result<Word, LexError> {
     let mut word = Word {
         text: String::new(),

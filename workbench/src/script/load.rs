@@ -60,7 +60,7 @@ pub enum LoadError {
     #[error(transparent)]
     Parse(#[from] ParseError),
     /// An `include` that cannot be followed.
-    #[error("{place}: include: {source}")]
+    #[error("{place}:{}: include: {source}; expected a file beside this one, or suite:NAME", place.column)]
     Include {
         /// Where it stands.
         place: Place,
@@ -68,7 +68,7 @@ pub enum LoadError {
         source: Box<LoadError>,
     },
     /// Scripts that include each other.
-    #[error("{place}: include {name}: {why}")]
+    #[error("{place}:{}: include {name}: {why}", place.column)]
     Endless {
         /// Where.
         place: Place,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tapdoor_protocol::door::Reason;
+use tapdoor_reader::config::Method;
 
 use super::lex::{self, Word};
 use super::pattern::Pattern;
@@ -188,9 +189,9 @@ impl Parser<'_, '_> {
             _ if first.quoted => return Err(rest.wrong(first, STEPS).into()),
             "for" => return self.for_loop(place, text, rest, depth),
             "include" => {
-                let name = rest.next("a file, or suite:NAME")?.text.clone();
+                let word = rest.next("a file, or suite:NAME")?;
                 rest.done("nothing more")?;
-                Kind::Include((self.include)(&place, &name)?)
+                Kind::Include((self.include)(&rest.place(word.column), &word.text)?)
             }
             _ => rest.simple(first)?,
         };
@@ -300,6 +301,18 @@ impl<'a> Words<'a> {
         rest_text(&self.place(word.column), word)
     }
 
+    /// A method by its name; which one a value names is known later.
+    fn method(&mut self) -> Result<Text, ParseError> {
+        let known = || Method::WORDS.iter().map(|(name, _)| *name).chain(["aka-milenage", "aka-tuak"]);
+        let expected = format!("one of {}", known().collect::<Vec<_>>().join(", "));
+        let word = self.next(&expected)?;
+        let text = rest_text(&self.place(word.column), word)?;
+        match text.0.as_slice() {
+            [Part::Plain(name)] if !known().any(|known| known == name) => Err(self.wrong(word, expected)),
+            _ => Ok(text),
+        }
+    }
+
     /// The words that are left.
     fn left(&mut self) -> std::slice::Iter<'a, Word> {
         std::mem::replace(&mut self.words, [].iter())
@@ -406,7 +419,7 @@ impl<'a> Words<'a> {
             "reset" => Kind::Reset,
             "auth" => match self.words.as_slice() {
                 [] => Kind::Auth(Text::default()),
-                _ => Kind::Auth(self.text("a method")?),
+                _ => Kind::Auth(self.method()?),
             },
             "wait" => self.wait()?,
             "skip" => self.skip()?,
@@ -572,7 +585,7 @@ impl<'a> Words<'a> {
         };
         let word = self.next(FORM)?;
         let condition = match word.text.as_str() {
-            "method" => Condition::Method(self.text(FORM)?),
+            "method" => Condition::Method(self.method()?),
             "application" => Condition::Application(self.text(FORM)?),
             "config" => Condition::Config,
             "empty" => Condition::Empty,

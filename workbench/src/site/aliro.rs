@@ -64,6 +64,7 @@ impl Site {
         let entry = |(phone, key): (&PhoneId, &[u8; 32])| Entry {
             phone: *phone,
             key: public(key),
+            not_before: 0,
             not_after: 0,
             revoked: false,
         };

@@ -20,7 +20,7 @@ use crate::recorded::{RecordedExchange, RecordedTap};
 /// One value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// Its name in docs/protocol.md: T, RL, TL, TP, RAND, AUTN, RES, AUTS, K3.
+    /// Its name in docs/protocol.md: T, RL, TL, TP, RAND, AUTN, RES, AUTS, K3; of Aliro in words, as `reader signature`.
     pub name: &'static str,
     /// In which exchange of the tap, from 1.
     pub exchange: usize,
@@ -32,7 +32,10 @@ impl Check {
     /// Whether the phone made this value, and not the lock.
     #[must_use]
     pub fn is_the_phones(&self) -> bool {
-        matches!(self.name, "TP" | "RES" | "AUTS" | "CK, IK")
+        matches!(
+            self.name,
+            "TP" | "RES" | "AUTS" | "CK, IK" | "AUTH1 answer" | "device signature" | "EXCHANGE answer"
+        )
     }
 }
 
@@ -504,7 +507,7 @@ fn control_flow(command: &Command<'_>, k3: Option<[u8; 16]>, number: usize, out:
     });
 }
 
-fn wrong(expected: &[u8], got: &[u8]) -> Found {
+pub(super) fn wrong(expected: &[u8], got: &[u8]) -> Found {
     Found::Wrong {
         expected: hex::encode(expected),
         got: hex::encode(got),

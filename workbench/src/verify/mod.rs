@@ -2,9 +2,11 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`aliro`] | the same for Aliro |
 //! | [`checks`] | every challenge, token, AUTN, RES and session key, one by one |
 //! | [`today`] | today's lock: its chip with the recorded randomness, its tap loop over the recorded answers |
 
+pub mod aliro;
 pub mod checks;
 pub mod today;
 
@@ -18,6 +20,8 @@ use tapdoor_protocol::ids::PhoneId;
 use tapdoor_protocol::vault;
 use tapdoor_reader::{LockConfig, Tap, TapVerdict};
 
+use self::aliro::AliroLock;
+use crate::aliro::Evidence;
 pub use checks::{Check, Found};
 pub use today::Difference;
 
@@ -30,7 +34,7 @@ pub struct Verified {
     pub number: Option<u64>,
     /// What was decided then; `None` if the tape does not say.
     pub then: Option<RecordedVerdict>,
-    /// Whether today's lock could be run over the tap: not over Aliro's.
+    /// Whether today's lock could be run over the tap to its end: not without the keys that an Aliro transaction needs.
     pub judged: bool,
     /// What is decided today, if it was.
     pub now: TapVerdict,
@@ -85,17 +89,19 @@ pub struct Verifier {
     config: LockConfig,
     today: today::Today,
     keys: checks::Keys,
+    aliro: Option<AliroLock>,
 }
 
 impl Verifier {
-    /// The lock of this configuration, its chip in memory.
+    /// The lock of this configuration, its chip in memory; `evidence` opens Aliro's transactions.
     ///
     /// # Errors
     /// [`ChipError`].
-    pub fn new(config: LockConfig) -> Result<Self, ChipError> {
+    pub fn new(config: LockConfig, evidence: &Evidence) -> Result<Self, ChipError> {
         Ok(Self {
             today: today::Today::new(&config)?,
             keys: checks::Keys::new(&config),
+            aliro: AliroLock::new(&config, evidence),
             config,
         })
     }
@@ -103,32 +109,35 @@ impl Verifier {
     /// Judges one tap. `created` is when its tape began, in seconds since 1970-01-01 UTC, for tapes that do not hold the chip's clock.
     pub fn tap(&mut self, mut tap: RecordedTap, created: Option<u32>) -> Verified {
         let mut unproven = self.keys.unmask(&mut tap);
-        let checked = self.keys.check(&tap);
-        if is_aliro(&tap) {
-            return Verified {
-                number: tap.number,
-                then: tap.verdict,
-                judged: false,
-                now: TapVerdict::Error,
-                reason: None,
-                method: Some(vault::Method::Aliro),
-                phone: None,
-                detail: "an Aliro tap cannot be recomputed from a tape".into(),
-                checks: checked.checks,
-                difference: None,
-                unproven: vec![ALIRO.into()],
-            };
+        let mut checked = self.keys.check(&tap);
+        let is_aliro = is_aliro(&tap);
+        let mut aliro = self.aliro.as_mut().filter(|_| is_aliro);
+        if let Some(aliro) = &mut aliro {
+            let recomputed = aliro.recompute(&tap);
+            checked.checks.extend(recomputed.checks);
+            checked.checks.sort_by_key(|check| check.exchange);
+            unproven.extend(recomputed.unproven);
+        } else if is_aliro {
+            unproven.push(NO_READER.into());
         }
+        let clock_matters =
+            tap.exchanges.iter().any(|e| e.command.get(1) == Some(&0x88)) || aliro.as_ref().is_some_and(|a| a.needs_clock());
         let clock = tap.clock.or(checked.clock).or_else(|| {
-            if tap.exchanges.iter().any(|e| e.command.get(1) == Some(&0x88)) {
+            if clock_matters {
                 unproven.push("the tape does not hold the lock's clock; the time of the recording is taken for it".into());
             }
             let seconds = u32::try_from(tap.began / 1_000_000_000).unwrap_or(u32::MAX);
             created.map(|created| created.saturating_add(seconds))
         });
-        let (now, difference) = self
-            .today
-            .run(&self.config, &tap, &checked, clock.unwrap_or_else(tapdoor_reader::lock::now));
+        let clock = clock.unwrap_or_else(tapdoor_reader::lock::now);
+        let (mut now, difference) = self.today.run(&self.config, &tap, &checked, aliro.as_deref_mut(), clock);
+        let lacks = aliro.and_then(|aliro| aliro.lacks());
+        if let Some(lacks) = lacks {
+            now.detail = "not judged to its end: a key is not at hand".into();
+            if !unproven.iter().any(|known| known == lacks) {
+                unproven.push(lacks.into());
+            }
+        }
         unproven.extend(checked.unproven);
         let Tap {
             verdict,
@@ -141,7 +150,7 @@ impl Verifier {
         Verified {
             number: tap.number,
             then: tap.verdict,
-            judged: true,
+            judged: lacks.is_none(),
             now: verdict,
             reason,
             method,
@@ -172,8 +181,8 @@ impl Verifier {
     }
 }
 
-/// Why not.
-const ALIRO: &str = "Aliro: both sides' ephemeral private keys are forgotten with the tap and are on no tape, so neither session keys nor decision can be recomputed";
+/// Nothing to verify Aliro with.
+const NO_READER: &str = "Aliro: lock.toml has no section [aliro], so neither signatures nor keys can be recomputed";
 
 /// Whether the tap came to Aliro's AUTH0.
 fn is_aliro(tap: &RecordedTap) -> bool {

@@ -18,6 +18,7 @@ use tapdoor_reader::policy::Caps;
 use tapdoor_reader::tap::{self, Fetch, Host, NoDownload};
 use tapdoor_reader::{Control, LockConfig, Tap};
 
+use super::aliro::{AliroLock, ChipOfThen};
 use super::checks::Checked;
 use crate::recorded::{RecordedExchange, RecordedTap};
 
@@ -128,8 +129,15 @@ impl Today {
         })
     }
 
-    /// Runs one tap.
-    pub fn run(&mut self, config: &LockConfig, tap: &RecordedTap, checked: &Checked, clock: u32) -> (Tap, Option<Difference>) {
+    /// Runs one tap; Aliro by the reader that has the randomness of then.
+    pub(super) fn run(
+        &mut self,
+        config: &LockConfig,
+        tap: &RecordedTap,
+        checked: &Checked,
+        mut aliro: Option<&mut AliroLock>,
+        clock: u32,
+    ) -> (Tap, Option<Difference>) {
         {
             let mut shared = self.memory.lock();
             shared.randoms.clone_from(&checked.randoms);
@@ -170,8 +178,13 @@ impl Today {
         if tap.download {
             host.fetch = Some(&mut fetch as &mut Fetch<'_>);
         }
-        let now = tap::run(config, &mut Control::new(ChipLink::new(&mut self.chip)), &mut phone, clock, host);
+        let chip = ChipOfThen::new(ChipLink::new(&mut self.chip), aliro.as_deref_mut());
+        let now = tap::run(config, &mut Control::new(chip), &mut phone, clock, host);
         let (at, mut difference) = (phone.at, phone.difference);
+        if aliro.is_some_and(|aliro| aliro.lacks().is_some()) {
+            // It ends here because a key is not at hand, which says nothing of the tape.
+            return (now, difference);
+        }
         if let (None, Some(left)) = (&difference, tap.deciding().get(at))
             && left.command.first() != Some(&0xFF)
         {

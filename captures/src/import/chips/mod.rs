@@ -19,6 +19,15 @@ pub(crate) struct Libnfc {
 }
 
 impl Libnfc {
+    /// Bytes to the chip or from it; up to libnfc 1.5 nothing stands before them but a blank.
+    fn bytes(&mut self, to: bool, hex: &str, out: &mut Out) -> Result<(), Wrong> {
+        self.finish(out);
+        if !hex.trim().is_empty() {
+            self.held = Some((to, hex_line(hex)?));
+        }
+        Ok(())
+    }
+
     fn finish(&mut self, out: &mut Out) {
         match self.held.take() {
             Some((true, bytes)) => self.wire.sends(&bytes, out),
@@ -33,7 +42,12 @@ impl LineFormat for Libnfc {
         if !std::mem::replace(&mut self.begun, true) {
             let _ = out.header.extra.insert("clock", &"none");
         }
-        let line = line.strip_prefix("> ").unwrap_or(line);
+        if let Some(hex) = line.trim_start().strip_prefix("TX:") {
+            return self.bytes(true, hex, out);
+        }
+        if let Some(hex) = line.trim_start().strip_prefix("RX:") {
+            return self.bytes(false, hex, out);
+        }
         let Some((_, rest)) = line.split_once("libnfc.") else {
             match (&mut self.held, hex_bytes(line.as_bytes())) {
                 (Some((_, held)), Some(more)) if held.len() < 1 << 16 => held.extend_from_slice(&more),
@@ -45,9 +59,9 @@ impl LineFormat for Libnfc {
         let mut words = rest.splitn(3, [' ', '\t']).skip(1);
         let text = words.next().into_iter().chain(words.next()).collect::<Vec<_>>().join(" ");
         let text = text.trim();
-        let (to, hex) = match (text.strip_prefix("TX:"), text.strip_prefix("RX:")) {
-            (Some(hex), _) => (true, hex),
-            (_, Some(hex)) => (false, hex),
+        match (text.strip_prefix("TX:"), text.strip_prefix("RX:")) {
+            (Some(hex), _) => self.bytes(true, hex, out),
+            (_, Some(hex)) => self.bytes(false, hex, out),
             _ => {
                 if out.header.reader.is_none()
                     && let Some((name, _)) = text.strip_prefix('"').and_then(|text| text.split_once('"'))
@@ -55,19 +69,21 @@ impl LineFormat for Libnfc {
                 {
                     out.header.reader = Some(name.to_owned());
                 }
-                return Ok(());
+                Ok(())
             }
-        };
-        if !hex.trim().is_empty() {
-            self.held = Some((to, hex_line(hex)?));
         }
-        Ok(())
     }
 
     fn end(&mut self, out: &mut Out) -> Result<(), Wrong> {
         self.finish(out);
         Ok(())
     }
+}
+
+/// The time of `508 ms [nfc.clf.transport] ..`: nfcpy's examples with `--reltime`.
+fn reltime(line: &str) -> Option<u64> {
+    let (number, _) = line.trim_start().split_once(" ms [")?;
+    number.parse::<u64>().ok()?.checked_mul(1_000_000)
 }
 
 /// nfcpy with `-d nfc.clf`.
@@ -79,7 +95,11 @@ pub(crate) struct Nfcpy {
 
 impl LineFormat for Nfcpy {
     fn line(&mut self, line: &str, out: &mut Out) -> Result<(), Wrong> {
-        if !std::mem::replace(&mut self.begun, true) {
+        let time = reltime(line);
+        if let Some(time) = time {
+            self.wire.t = time;
+        }
+        if !std::mem::replace(&mut self.begun, true) && time.is_none() {
             let _ = out.header.extra.insert("clock", &"none");
         }
         let Some((_, rest)) = line.split_once("nfc.clf.transport") else {

@@ -1,7 +1,7 @@
 //! NCI packets (NFC Forum NCI 2.0) in Android's log and in that of linux_libnfc-nci.
 
 use super::super::Out;
-use super::super::lines::{Clock, LineFormat, Wrong, hex_line, shown, time_of_day};
+use super::super::lines::{Clock, LineFormat, Wrong, hex_bytes, hex_line, shown, time_of_day};
 use crate::event::{Crc, Direction, Event, Layer};
 
 /// Most bytes of a message in several packets.
@@ -157,7 +157,14 @@ impl LineFormat for Nci {
             }
             None => (None, rest),
         };
-        let bytes = hex_line(hex)?;
+        let bytes = match announced {
+            Some(_) => hex_line(hex)?,
+            // Remarks of the same tag.
+            None => match hex_bytes(hex.trim_start_matches(['<', '=', '>', ' ', ':']).as_bytes()) {
+                Some(bytes) => bytes,
+                None => return Ok(()),
+            },
+        };
         if let Some(announced) = announced.filter(|announced| *announced != bytes.len()) {
             let wrong = Wrong::new(format!("{} bytes in \"{}\"", bytes.len(), shown(hex.as_bytes())));
             return Err(wrong.expected(format!("{announced} as the line announces")));
@@ -168,6 +175,8 @@ impl LineFormat for Nci {
 
 /// The time in a word: `15:39:52.449`, `2021:07:12-01:52:37.793`, or seconds, milliseconds and microseconds as `3:564:942`.
 fn time(word: &str) -> Option<u64> {
+    // Eclipse's view of the log has a colon behind it.
+    let word = word.trim_end_matches(':');
     let last = word.rsplit('-').next().unwrap_or(word);
     if let Some(time) = time_of_day(last) {
         return Some(time);

@@ -24,7 +24,8 @@ pub(super) struct Wire {
     /// The target is of ISO-DEP, so that the chip makes blocks of what it is given.
     iso_dep: Option<bool>,
     frames: Assembler,
-    count: u64,
+    /// Time of the next event, in logs that have times.
+    pub(super) t: u64,
 }
 
 fn layer(name: &str) -> Layer {
@@ -70,7 +71,7 @@ fn whole(rest: &[u8], length: usize) -> Framed<'_> {
 }
 
 impl Wire {
-    /// Time of the next event: these logs have none, so events are a nanosecond apart only in their order.
+    /// A message to the reader.
     fn to(&mut self, bytes: &[u8], out: &mut Out) {
         match bytes {
             // The reader's own commands, and commands to its chip.
@@ -83,7 +84,7 @@ impl Wire {
             [_, _, _, _, ..] => {
                 self.command.clear();
                 self.card = true;
-                out.bytes(self.count, Layer::Apdu, Direction::Out, bytes);
+                out.bytes(self.t, Layer::Apdu, Direction::Out, bytes);
             }
             _ => {}
         }
@@ -92,7 +93,7 @@ impl Wire {
     pub(super) fn sends(&mut self, bytes: &[u8], out: &mut Out) {
         self.pieces.clear();
         if let Some(message) = ccid(bytes) {
-            out.bytes(self.count, layer("ccid"), Direction::Out, bytes);
+            out.bytes(self.t, layer("ccid"), Direction::Out, bytes);
             if matches!(bytes[0], 0x6F | 0x6B) {
                 self.to(message, out);
             }
@@ -108,7 +109,7 @@ impl Wire {
 
     pub(super) fn receives(&mut self, bytes: &[u8], out: &mut Out) {
         if let Some(message) = ccid(bytes).filter(|_| self.pieces.is_empty()) {
-            out.bytes(self.count, layer("ccid"), Direction::In, bytes);
+            out.bytes(self.t, layer("ccid"), Direction::In, bytes);
             if matches!(bytes[0], 0x80 | 0x83) {
                 self.from(message, out);
             }
@@ -134,7 +135,7 @@ impl Wire {
     fn from(&mut self, message: &[u8], out: &mut Out) {
         if std::mem::take(&mut self.card) {
             if message.len() >= 2 {
-                out.bytes(self.count, Layer::Apdu, Direction::In, message);
+                out.bytes(self.t, Layer::Apdu, Direction::In, message);
             }
             return;
         }
@@ -160,7 +161,7 @@ impl Wire {
     fn failed(&mut self, text: &str, out: &mut Out) {
         self.command.clear();
         out.push(
-            Event::new(self.count, Layer::Note)
+            Event::new(self.t, Layer::Note)
                 .text(text)
                 .with("error", &"reader")
                 .with("at", &"pn532"),
@@ -169,7 +170,7 @@ impl Wire {
 
     /// `D4 ..`
     fn chip_command(&mut self, data: &[u8], out: &mut Out) {
-        out.bytes(self.count, layer("pn532"), Direction::Out, data);
+        out.bytes(self.t, layer("pn532"), Direction::Out, data);
         self.command = data[1..].to_vec();
         match data {
             [_, 0x40, target, part @ ..] => {
@@ -192,12 +193,12 @@ impl Wire {
 
     /// `D5 ..`
     fn chip_answer(&mut self, data: &[u8], out: &mut Out) {
-        out.bytes(self.count, layer("pn532"), Direction::In, data);
+        out.bytes(self.t, layer("pn532"), Direction::In, data);
         let (0xD5 | 0x7F, Some(code)) = (data.first().copied().unwrap_or_default(), data.get(1)) else {
             return;
         };
         if self.command.first().copied() != Some(code.wrapping_sub(1)) {
-            out.note(self.count, "the chip answered another command than the last one");
+            out.note(self.t, "the chip answered another command than the last one");
             return;
         }
         self.command.clear();
@@ -228,7 +229,7 @@ impl Wire {
                 out.next_tap();
                 self.iso_dep = None;
                 let text = format!("activated as a target, mode {mode:02x}, by {}", hex::encode(command));
-                out.note(self.count, text);
+                out.note(self.t, text);
             }
             _ => {}
         }
@@ -238,7 +239,7 @@ impl Wire {
     fn target(&mut self, targets: &[u8], out: &mut Out) {
         out.next_tap();
         self.frames = Assembler::new();
-        let note = Event::new(self.count, Layer::Note);
+        let note = Event::new(self.t, Layer::Note);
         // Type A: number, ATQA, SAK, UID, ATS. Type B: number, ATQB (50 ..), ATTRIB_RES.
         let event = match targets {
             [_, 0x50, rest @ ..] if rest.len() >= 11 => {
@@ -278,13 +279,13 @@ impl Wire {
         match self.iso_dep {
             Some(false) => self.frame(dir, data, out),
             None if data.len() < least => self.frame(dir, data, out),
-            _ => out.bytes(self.count, Layer::Apdu, dir, data),
+            _ => out.bytes(self.t, Layer::Apdu, dir, data),
         }
     }
 
     /// A frame whose CRC the chip made or checked, and the APDU that it completes.
     fn frame(&mut self, dir: Direction, data: &[u8], out: &mut Out) {
-        let mut event = Event::new(self.count, Layer::Rf).bytes(dir, data);
+        let mut event = Event::new(self.t, Layer::Rf).bytes(dir, data);
         event.crc = Some(Crc::Dropped);
         let apdu = self.frames.feed(&event);
         out.push(event);

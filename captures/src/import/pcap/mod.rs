@@ -7,6 +7,7 @@
 //! FC field on, FD field off.
 
 mod gsmtap;
+mod quick;
 
 use std::io::{self, BufRead, Read};
 
@@ -38,6 +39,16 @@ struct Interface {
     link: u16,
     /// Ticks a second.
     resolution: u64,
+}
+
+impl Interface {
+    fn nanoseconds(self, ticks: u64) -> u64 {
+        match self.resolution {
+            1_000_000_000 => ticks,
+            1_000_000 => ticks.saturating_mul(1000),
+            other => u64::try_from(u128::from(ticks) * 1_000_000_000 / u128::from(other)).unwrap_or(u64::MAX),
+        }
+    }
 }
 
 /// A capture file.
@@ -318,11 +329,7 @@ impl<R: BufRead> Capture<R> {
             return Err(binary(start + 8, found, "an interface description block before"));
         };
         let ticks = u64::from(self.u32(12)) << 32 | u64::from(self.u32(16));
-        let time = match described.resolution {
-            1_000_000_000 => ticks,
-            1_000_000 => ticks.saturating_mul(1000),
-            other => u64::try_from(u128::from(ticks) * 1_000_000_000 / u128::from(other)).unwrap_or(u64::MAX),
-        };
+        let time = described.nanoseconds(ticks);
         Ok(Packet {
             interface,
             time,
@@ -429,22 +436,19 @@ impl<R: BufRead> Capture<R> {
             let found = format!("a frame of {} bytes whose pseudo header says {length}", data.len());
             return Err(binary(offset + 2, found, "as many bytes as it says"));
         };
-        let (dir, state) = match event {
-            0xFE => (Direction::Out, None),
-            0xFF => (Direction::In, None),
-            0xFA => (Direction::Out, Some(Crc::Dropped)),
-            0xFB => (Direction::In, Some(Crc::Dropped)),
-            0xFC | 0xFD => {
-                let state = if event == 0xFC { "on" } else { "off" };
-                let event = Event::new(t, Layer::Rf).with("field", &state);
-                self.told(packet, event, out);
-                return Ok(());
-            }
-            other => return Err(binary(offset + 1, format!("event {other:02x}"), "FA to FF")),
+        let Some((dir, state)) = carried(event) else {
+            let state = match event {
+                0xFC => "on",
+                0xFD => "off",
+                other => return Err(binary(offset + 1, format!("event {other:02x}"), "FA to FF")),
+            };
+            let event = Event::new(t, Layer::Rf).with("field", &state);
+            self.told(packet, event, out);
+            return Ok(());
         };
         let made = Event {
             dir: Some(dir),
-            bits: matches!((dir, data), (Direction::Out, [0x26 | 0x52])).then_some(7),
+            bits: short(dir, data),
             crc: Some(state.unwrap_or_else(|| crc::state(data))),
             data: Some(data.to_vec()),
             ..Event::new(t, Layer::Rf)
@@ -488,6 +492,22 @@ impl<R: BufRead> Capture<R> {
     }
 }
 
+/// Which way the frame of such an event went, and what became of its CRC where that is known; `None` for events without a frame.
+const fn carried(event: u8) -> Option<(Direction, Option<Crc>)> {
+    match event {
+        0xFE => Some((Direction::Out, None)),
+        0xFF => Some((Direction::In, None)),
+        0xFA => Some((Direction::Out, Some(Crc::Dropped))),
+        0xFB => Some((Direction::In, Some(Crc::Dropped))),
+        _ => None,
+    }
+}
+
+/// The bits of REQA and WUPA.
+fn short(dir: Direction, data: &[u8]) -> Option<u32> {
+    matches!((dir, data), (Direction::Out, [0x26 | 0x52])).then_some(7)
+}
+
 /// An event, and what a remark knows of it.
 fn merged(mut event: Event, told: Event) -> Event {
     if told.layer == Layer::Apdu
@@ -509,6 +529,10 @@ fn merged(mut event: Event, told: Event) -> Event {
 }
 
 impl<R: BufRead> Importer for Capture<R> {
+    fn quick(&mut self, event: &mut Event) -> bool {
+        self.whole_frame(event)
+    }
+
     fn more(&mut self, out: &mut Out) -> Result<bool, ReadError> {
         let start = self.offset;
         let Some(packet) = self.packet(out)? else {

@@ -49,7 +49,7 @@ impl Api {
     /// The server of this configuration.
     pub fn open(config: ServerConfig, file: &Path, ca: Option<&Path>) -> Result<Self, Failure> {
         // Whoever called first decides; all of this program's choices are the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()

@@ -2,107 +2,42 @@
 //!
 //! It makes chains and follows 61xx itself, within bounds. A failure with a working channel ends with EXCHANGE and a reader status, one without with
 //! CONTROL FLOW; either stands in [`Outcome::control_flow`], to be sent once the verdict is known. Success ends with EXCHANGE and a reader status
-//! within the tap; when that one is not answered the verdict stands, for the proof was complete before.
+//! within the tap.
+//!
+//! The door opens only after both sides have proved themselves. In the standard phase that is so once AUTH1 was answered, and what becomes of the
+//! status changes nothing any more. In the fast phase the device has proved itself by its cryptogram, and the first EXCHANGE is the reader's proof:
+//! it must be answered as by a device that could open it.
+//!
+//! What the lock's own chip or door cannot do is said by status 0026: in place of success where the chip cannot store, after it where the door does
+//! not move.
+
+mod config;
+mod failure;
+mod sending;
 
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+pub use self::config::{Entry, Placement, ReaderConfig};
+use self::failure::{End, Failure, check, name, refused};
+use self::sending::{collect, get_response, next_part, seal, send, send_exchange};
 use super::auth::{Named, parse_cryptogram_text};
 use super::channel::{Channel, ChannelError, Side};
-use super::exchange::{ExchangeCommand, ExchangeResponse, MailboxRequest, Operation};
+use super::exchange::{ExchangeCommand, ExchangeResponse, Operation};
 use super::fields::WireError;
+use super::recognition::Recognition;
 use super::schedule::{DEVICE_USAGE, READER_USAGE, Transcript};
 use super::select::Fci;
 use super::status::{Bitmap, ControlFlow, ReaderStatus};
 use super::vault::AliroVault;
-use super::{Auth0Command, Auth0Response, Auth1Command, Auth1Response, KeyForm, KeySlot, PublicKey, ReaderIdentifier, ins};
-use crate::apdu::{Command, Response};
-use crate::crypto::sign;
+use super::{Auth0Command, Auth0Response, Auth1Command, Auth1Response, KeySlot, ins};
+use crate::apdu::Response;
 use crate::door::{BeginData, LockStep, Outcome, Reason, Verdict};
 use crate::ids::PhoneId;
 use crate::status::StatusWord;
-use crate::vault::{KeyRef, Slot, VaultError};
-
-/// Most bytes of one answer, whatever the number of its parts.
-const LONGEST_ANSWER: usize = 20 * 1024;
-/// Most parts of one answer.
-const MOST_PARTS: u32 = 100;
-/// Data in one short command.
-const SHORT_DATA: usize = 255;
-
-/// Where the reader's certificate goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placement {
-    /// Into a LOAD CERT of its own.
-    LoadCert,
-    /// Into AUTH1, tag 90.
-    Auth1,
-}
-
-/// A credential that may open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// The name under which its taps are reported.
-    pub phone: PhoneId,
-    /// Its public key.
-    pub key: PublicKey,
-    /// Seconds since 1970-01-01 UTC from which it no longer holds; 0 = never ends.
-    pub not_after: u32,
-    /// Was withdrawn: it is known, and refused.
-    pub revoked: bool,
-}
-
-/// What a reader is made of. Its private key is the vault's [`Slot::Signing`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReaderConfig {
-    /// Which reader of which group.
-    pub identifier: ReaderIdentifier,
-    /// Reader group identifier key: its own public key, or its issuer's.
-    pub group_key: PublicKey,
-    /// Compressed certificate, for readers that have one.
-    pub certificate: Option<(Vec<u8>, Placement)>,
-    /// Versions it speaks, best first.
-    pub versions: Vec<u16>,
-    /// Whether the fast phase is tried.
-    pub fast: bool,
-    /// Authentication policy, 1 to 3.
-    pub policy: u8,
-    /// How credentials name themselves.
-    pub form: KeyForm,
-    /// Vendor extension of AUTH0: the value of B1.
-    pub vendor: Option<Vec<u8>>,
-    /// What is done to the mailbox before the end, one EXCHANGE each.
-    pub mailbox: Vec<MailboxRequest>,
-    /// Reader status of success.
-    pub status: ReaderStatus,
-    /// How many Kpersistent are remembered at most.
-    pub remembered: u16,
-    /// Credentials that may open.
-    pub credentials: Vec<Entry>,
-}
-
-impl ReaderConfig {
-    /// A reader without certificate that tries the fast phase, asks for key slots and knows no credential yet.
-    #[must_use]
-    pub fn new(identifier: ReaderIdentifier, group_key: PublicKey) -> Self {
-        Self {
-            identifier,
-            group_key,
-            certificate: None,
-            versions: Vec::from([super::VERSION_1_0]),
-            fast: true,
-            policy: 1,
-            form: KeyForm::Slot,
-            vendor: None,
-            mailbox: Vec::new(),
-            status: ReaderStatus::UNSECURED,
-            remembered: 4096,
-            credentials: Vec::new(),
-        }
-    }
-}
+use crate::vault::{KeyRef, Slot};
 
 /// Which answer is awaited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +67,8 @@ struct Session {
     answer: Vec<u8>,
     rounds: u32,
     starved: bool,
+    /// The device has accepted this reader's proof.
+    mutual: bool,
     evidence: String,
 }
 
@@ -152,56 +89,6 @@ pub struct Reader {
     config: ReaderConfig,
     slots: BTreeMap<KeySlot, usize>,
     session: Option<Session>,
-}
-
-/// Why a transaction fails, and how that is said to the device.
-struct Failure {
-    reason: Reason,
-    evidence: String,
-    end: End,
-}
-
-enum End {
-    /// EXCHANGE with this status, on the channel.
-    Status(ReaderStatus),
-    /// CONTROL FLOW.
-    Flow(ControlFlow),
-    /// The lock's own chip failed: this status word.
-    Own(StatusWord),
-}
-
-impl Failure {
-    fn flow(evidence: impl Into<String>) -> Self {
-        Self {
-            reason: Reason::CardError,
-            evidence: evidence.into(),
-            end: End::Flow(ControlFlow::FAILURE),
-        }
-    }
-
-    fn status(status: ReaderStatus, evidence: impl Into<String>) -> Self {
-        Self {
-            reason: status.reason().unwrap_or(Reason::CardError),
-            evidence: evidence.into(),
-            end: End::Status(status),
-        }
-    }
-}
-
-impl From<VaultError> for Failure {
-    fn from(error: VaultError) -> Self {
-        Self::from(StatusWord::from(error))
-    }
-}
-
-impl From<StatusWord> for Failure {
-    fn from(sw: StatusWord) -> Self {
-        Self {
-            reason: Reason::CardError,
-            evidence: String::new(),
-            end: End::Own(sw),
-        }
-    }
 }
 
 impl Reader {
@@ -267,15 +154,19 @@ impl Reader {
         };
         let session = self.session.as_mut();
         let phone = session.as_ref().and_then(|session| session.phone);
+        let channel = session.and_then(|session| session.channel.as_mut());
         let command = match failure.end {
-            End::Own(sw) => {
-                self.reset(vault);
-                return Err(sw);
-            }
             End::Flow(flow) => flow.command(),
-            End::Status(status) => match session.and_then(|s| s.channel.as_mut()).map(|channel| seal(channel, vault, status)) {
+            End::Status(status) => match channel.map(|channel| seal(channel, vault, status)) {
                 Some(Ok(command)) => command,
                 _ => ControlFlow::FAILURE.command(),
+            },
+            End::Own(sw) => match channel.map(|channel| seal(channel, vault, ReaderStatus::HARDWARE)) {
+                Some(Ok(command)) => command,
+                _ => {
+                    self.reset(vault);
+                    return Err(sw);
+                }
             },
         };
         self.reset(vault);
@@ -286,6 +177,15 @@ impl Reader {
             control_flow: Some(command),
             evidence: failure.evidence,
         }))
+    }
+
+    /// What the last step wanted to store could not be stored, and its command does not leave the chip: what is said in its place. `None` where
+    /// there is no channel to say it on.
+    pub fn unstored<V: AliroVault>(&mut self, vault: &mut V) -> Option<LockStep> {
+        let session = self.session.as_mut()?;
+        session.channel.as_mut()?.withdraw();
+        let evidence = "the lock's own chip cannot store what it must remember";
+        self.step(vault, Err(Failure::status(ReaderStatus::HARDWARE, evidence))).ok()
     }
 
     fn start<V: AliroVault>(&mut self, vault: &mut V, begin: &BeginData<'_>) -> Result<LockStep, Failure> {
@@ -328,6 +228,7 @@ impl Reader {
             answer: Vec::new(),
             rounds: 0,
             starved: false,
+            mutual: false,
             evidence: String::new(),
         });
         send(session, Awaited::Auth0, ins::AUTH0, &data)
@@ -336,9 +237,9 @@ impl Reader {
     /// Collects the answer; when it is whole, goes on.
     fn take<V: AliroVault>(&mut self, vault: &mut V, answer: &[u8]) -> Result<LockStep, Failure> {
         let session = self.session.as_mut().ok_or(StatusWord::CONDITIONS_NOT_SATISFIED)?;
-        // Whatever comes now, or nothing: the proof is complete, and the device was told.
+        // Not followed by GET RESPONSE: there are phones that say 61xx here and nothing more.
         if session.awaited == Awaited::Status && session.parts.is_empty() {
-            return Ok(finish(vault, session, answer));
+            return finish(vault, session, answer);
         }
         let awaited = session.awaited;
         let Ok(response) = Response::parse(answer) else {
@@ -354,24 +255,7 @@ impl Reader {
             return next_part(session);
         }
         if response.sw.sw1() == 0x61 {
-            session.rounds += 1;
-            if session.rounds > MOST_PARTS || (response.data.is_empty() && session.starved) {
-                return Err(Failure::flow(format!("the answer to {} does not come to an end", name(awaited))));
-            }
-            session.starved = response.data.is_empty();
-            collect(session, response.data)?;
-            let left = match response.sw.sw2() {
-                0 => 256,
-                left => u32::from(left),
-            };
-            let command = Command::new(0x00, 0xC0, 0x00, 0x00)
-                .ne(left)
-                .encode()
-                .map_err(|_| StatusWord::NO_DIAGNOSIS)?;
-            return Ok(LockStep::Transmit {
-                command,
-                phone: session.phone,
-            });
+            return get_response(session, response.data, response.sw.sw2());
         }
         if !response.sw.is_ok() {
             return Err(refused(awaited, response.sw));
@@ -411,7 +295,7 @@ impl Reader {
     fn fast<V: AliroVault>(&mut self, vault: &mut V, cryptogram: &[u8; 64]) -> Result<bool, Failure> {
         let (session, transcript) = parties(&mut self.session, &self.config)?;
         let (salt, info) = transcript.recognition();
-        let Some(hit) = vault.find_cryptogram(&salt, &info, cryptogram)? else {
+        let Some(hit) = vault.find_cryptogram(&Recognition::new(&salt, &info, cryptogram))? else {
             return Ok(false);
         };
         let keys = transcript.fast(vault, hit.kpersistent, &hit.credential);
@@ -468,7 +352,7 @@ impl Reader {
         let opened = channel.open(vault, data);
         session.channel = Some(channel);
         let checked = match opened {
-            Ok(plain) => answered(&self.config, &self.slots, session, &transcript, &plain),
+            Ok(plain) => answered(vault, &self.config, &self.slots, session, &transcript, &plain),
             Err(ChannelError::Vault(error)) => Err(error.into()),
             Err(_) => Err(Failure {
                 reason: Reason::WrongKey,
@@ -487,6 +371,8 @@ impl Reader {
         vault.forget(kpersistent);
         kept?;
         session.phone = Some(entry.phone);
+        // It answers AUTH1 only when this reader's signature is right.
+        session.mutual = true;
         session.evidence = "standard: both signatures are right".into();
         self.authenticated(vault)
     }
@@ -533,6 +419,7 @@ impl Reader {
             Err(ChannelError::Vault(error)) => return Err(error.into()),
             Err(error) => return Err(Failure::flow(format!("EXCHANGE: {error}"))),
         };
+        session.mutual = true;
         let response = ExchangeResponse::parse(&plain).ok_or_else(|| Failure::flow("the answer to EXCHANGE is not what it should be"))?;
         if response.status != 0 {
             let evidence = format!("the phone refused a mailbox operation ({:04x})", response.status);
@@ -581,25 +468,9 @@ fn parties<'a>(session: &'a mut Option<Session>, config: &ReaderConfig) -> Resul
     Ok((session, transcript))
 }
 
-/// Whether a credential still holds.
-fn check(entry: &Entry, clock: u32, phase: &str) -> Result<(), Failure> {
-    if entry.revoked {
-        return Err(Failure::status(
-            ReaderStatus::NOT_TRUSTED,
-            format!("{phase}: the phone's credential is revoked"),
-        ));
-    }
-    if entry.not_after != 0 && clock >= entry.not_after {
-        return Err(Failure::status(
-            ReaderStatus::EXPIRED,
-            format!("{phase}: the phone's credential has expired"),
-        ));
-    }
-    Ok(())
-}
-
 /// The credential that answered AUTH1, if all is right.
-fn answered<'a>(
+fn answered<'a, V: AliroVault>(
+    vault: &mut V,
     config: &'a ReaderConfig,
     slots: &BTreeMap<KeySlot, usize>,
     session: &mut Session,
@@ -608,7 +479,7 @@ fn answered<'a>(
 ) -> Result<&'a Entry, Failure> {
     let response = Auth1Response::parse(plain, config.form).map_err(|error| {
         let status = match error {
-            WireError::Missing { tag } | WireError::Unexpected { tag } => match tag.0 {
+            WireError::Missing { tag } => match tag.0 {
                 0x4E => ReaderStatus::NO_KEY_SLOT,
                 0x5A => ReaderStatus::NO_PUBLIC_KEY,
                 0x9E => ReaderStatus::NO_SIGNATURE,
@@ -632,7 +503,7 @@ fn answered<'a>(
             "standard: the phone's credential is not on this reader's list",
         ));
     };
-    if !sign::verify(&entry.key.0, &transcript.signed(DEVICE_USAGE), &response.signature) {
+    if !vault.verify(&entry.key, &transcript.signed(DEVICE_USAGE), &response.signature) {
         return Err(Failure::status(
             ReaderStatus::INVALID_SIGNATURE,
             "standard: the phone's signature is wrong",
@@ -644,132 +515,59 @@ fn answered<'a>(
     Ok(entry)
 }
 
-fn name(awaited: Awaited) -> &'static str {
-    match awaited {
-        Awaited::Auth0 => "AUTH0",
-        Awaited::LoadCert => "LOAD CERT",
-        Awaited::Auth1 => "AUTH1",
-        Awaited::Mailbox(_) | Awaited::Status => "EXCHANGE",
-    }
-}
-
-/// A status word other than 9000: the channel, if there was one, is gone.
-fn refused(awaited: Awaited, sw: StatusWord) -> Failure {
-    let reason = match (awaited, sw.0) {
-        (Awaited::LoadCert | Awaited::Auth1, 0x6400 | 0x6982) => Reason::WrongKey,
-        _ => Reason::CardError,
-    };
-    let what = match (awaited, sw.0) {
-        (Awaited::Auth1, 0x6982) => ": the phone refuses this reader's signature or certificate",
-        (Awaited::Auth1, 0x6400) => ": the phone does not know this reader's group, or cannot read its certificate",
-        _ => "",
-    };
-    Failure {
-        reason,
-        ..Failure::flow(format!("{} was answered with {sw}{what}", name(awaited)))
-    }
-}
-
-fn collect(session: &mut Session, data: &[u8]) -> Result<(), Failure> {
-    if session.answer.len().saturating_add(data.len()) > LONGEST_ANSWER {
-        let evidence = format!("the answer to {} has more than {LONGEST_ANSWER} bytes", name(session.awaited));
-        return Err(Failure::flow(evidence));
-    }
-    session.answer.extend_from_slice(data);
-    Ok(())
-}
-
-/// The next part of a command.
-fn next_part(session: &mut Session) -> Result<LockStep, Failure> {
-    let command = session.parts.pop().ok_or(StatusWord::NO_DIAGNOSIS)?;
-    Ok(LockStep::Transmit {
-        command,
-        phone: session.phone,
-    })
-}
-
-/// A command: short, as long as the device takes it, or as a chain. Every part has Le 00, as the reference reader has it.
-fn send(session: &mut Session, awaited: Awaited, ins: u8, data: &[u8]) -> Result<LockStep, Failure> {
-    session.awaited = awaited;
-    (session.rounds, session.starved) = (0, false);
-    session.answer.clear();
-    session.parts.clear();
-    let command = Command::new(0x80, ins, 0, 0).data(data);
-    // Header, three bytes of Lc, two of Le.
-    let extended = session
-        .lengths
-        .filter(|lengths| data.len() > SHORT_DATA && data.len() + 9 <= usize::from(lengths.command));
-    let encoded = match extended {
-        Some(lengths) => Vec::from([command
-            .ne(u32::from(lengths.response).saturating_sub(2).max(1))
-            .force_extended()
-            .encode()]),
-        None if data.is_empty() => Vec::from([command.ne(256).encode()]),
-        None => {
-            let chunks = data.chunks(SHORT_DATA);
-            let last = chunks.len();
-            let part = |(number, chunk)| {
-                let cla = if number + 1 == last { 0x80 } else { 0x90 };
-                Command::new(cla, ins, 0, 0).data(chunk).ne(256).encode()
-            };
-            chunks.enumerate().map(part).collect()
-        }
-    };
-    for command in encoded.into_iter().rev() {
-        session.parts.push(command.map_err(|_| StatusWord::NO_DIAGNOSIS)?);
-    }
-    next_part(session)
-}
-
-fn send_exchange<V: AliroVault>(
-    vault: &mut V,
-    session: &mut Session,
-    awaited: Awaited,
-    command: &ExchangeCommand,
-) -> Result<LockStep, Failure> {
-    let channel = session.channel.as_mut().ok_or(StatusWord::CONDITIONS_NOT_SATISFIED)?;
-    let sealed = channel.seal(vault, &command.encode()).map_err(own)?;
-    send(session, awaited, ins::EXCHANGE, &sealed)
-}
-
-fn own(error: ChannelError) -> Failure {
-    match error {
-        ChannelError::Vault(error) => error.into(),
-        other => Failure::flow(format!("{other}")),
-    }
-}
-
-/// EXCHANGE with a status, to be sent after the verdict.
-fn seal<V: AliroVault>(channel: &mut Channel, vault: &mut V, status: ReaderStatus) -> Result<Vec<u8>, ()> {
-    let sealed = channel.seal(vault, &ExchangeCommand::status(status).encode()).map_err(|_| ())?;
-    Command::new(0x80, ins::EXCHANGE, 0, 0)
-        .data(&sealed)
-        .ne(256)
-        .encode()
-        .map_err(|_| ())
-}
-
-/// The door opens. What the device made of the status is told, no more.
-fn finish<V: AliroVault>(vault: &mut V, session: &mut Session, answer: &[u8]) -> LockStep {
+/// The end, once the status was sent. Where the device has accepted this reader's proof before, the door opens whatever comes now, or nothing.
+fn finish<V: AliroVault>(vault: &mut V, session: &mut Session, answer: &[u8]) -> Result<LockStep, Failure> {
+    let confirmed = confirmed(vault, session, answer);
     let mut evidence = core::mem::take(&mut session.evidence);
-    let taken = match Response::parse(answer) {
-        Ok(response) if response.sw.is_ok() => {
-            let opened = session.channel.as_mut().and_then(|channel| channel.open(vault, response.data).ok());
-            matches!(
-                opened.as_deref().and_then(ExchangeResponse::parse),
-                Some(ExchangeResponse { status: 0, .. })
-            )
-        }
-        _ => false,
-    };
-    if !taken {
-        evidence.push_str("; the phone did not confirm the reader status");
+    match confirmed {
+        Ok(true) => {}
+        Err(failure) if !session.mutual => return Err(failure),
+        _ => evidence.push_str("; the phone did not confirm the reader status"),
     }
-    LockStep::Done(Outcome {
+    // Should the door not move: there may be a second status.
+    let channel = session.channel.as_mut();
+    let stuck = channel.and_then(|channel| seal(channel, vault, ReaderStatus::HARDWARE).ok());
+    Ok(LockStep::Done(Outcome {
         verdict: Verdict::Open,
         phone: session.phone,
         flags: None,
-        control_flow: None,
+        control_flow: stuck,
         evidence,
-    })
+    }))
+}
+
+/// Whether the device says that it has taken the reader status. 9000 without data and 61xx do not say so, but neither comes from a device that could
+/// not open the command.
+fn confirmed<V: AliroVault>(vault: &mut V, session: &mut Session, answer: &[u8]) -> Result<bool, Failure> {
+    const UNPROVED: &str = "fast: the phone has not shown that it accepts this reader";
+    let Ok(response) = Response::parse(answer) else {
+        return Err(Failure {
+            reason: Reason::Torn,
+            ..Failure::flow(format!("{UNPROVED}: no answer to EXCHANGE"))
+        });
+    };
+    if response.sw.sw1() == 0x61 || (response.sw.is_ok() && response.data.is_empty()) {
+        return Ok(false);
+    }
+    if !response.sw.is_ok() {
+        let failure = refused(Awaited::Status, response.sw);
+        return Err(Failure {
+            evidence: format!("{UNPROVED}: {}", failure.evidence),
+            ..failure
+        });
+    }
+    let channel = session.channel.as_mut().ok_or(StatusWord::CONDITIONS_NOT_SATISFIED)?;
+    let wrong = |reason, detail| Failure {
+        reason,
+        ..Failure::flow(format!("{UNPROVED}: the answer to EXCHANGE {detail}"))
+    };
+    let plain = match channel.open(vault, response.data) {
+        Ok(plain) => plain,
+        Err(ChannelError::Vault(error)) => return Err(error.into()),
+        Err(_) => return Err(wrong(Reason::WrongKey, "does not open under the fast phase's keys")),
+    };
+    match ExchangeResponse::parse(&plain) {
+        Some(ExchangeResponse { status: 0, .. }) => Ok(true),
+        _ => Err(wrong(Reason::CardError, "does not say 0000")),
+    }
 }
