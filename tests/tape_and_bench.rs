@@ -354,6 +354,20 @@ fn a_recorded_aliro_tap_is_verified_and_played() {
     let (code, _, stderr) = run(&["verify", &masked, "--config", &config, "--key", "12"], &[], LONG);
     assert!(code == 2 && stderr.contains("64 hexadecimal digits"), "{stderr}");
 
+    // A tape with secrets is deciphered from itself, standard and fast; the other one only where the lock's chip remembers.
+    for (tape, statuses) in [(&whole, 2), (&masked, 1)] {
+        let (code, objects, stderr) = run(&["show", tape, "--config", &config, "--layer", "apdu"], &[], LONG);
+        let text = objects.iter().map(Value::to_string).collect::<String>();
+        assert_eq!((code, text.matches("\"reader status\"").count()), (0, statuses), "{stderr} {text}");
+    }
+    // What was redacted is no longer of these keys, and that is said.
+    let clean = house.arg("clean.tape");
+    assert_eq!(run(&["redact", &whole, &clean], &[], LONG).0, 0);
+    let (code, objects, stderr) = with(&["verify", &clean]);
+    assert!(code == 1 && stderr.contains("redacted"), "{objects:?} {stderr}");
+    let tap = find(&objects, "verify")[0];
+    assert_eq!(tap["difference"]["what"], "today's lock sends another command", "{tap}");
+
     // To a lock in another process, with the phone's file alone.
     let mut lock = Proc::tapdoor(
         &[

@@ -4,10 +4,12 @@
 //! What is one is found by [`crate::mask`] and by the decoder. The replacement is a function of the value and of a secret of this run
 //! (AES-CMAC), has the same length, and keeps what makes the value decode: digits stay digits (with their Luhn digit), the first byte of a UID
 //! and of a point stays. In frames, check bytes, CRC and parity are made anew. The events of a tap are held until it is over, so that a
-//! value is replaced before the place at which it is known as well; identities are remembered to the end of the tape.
+//! value is replaced before the place at which it is known as well; identities are remembered to the end of the tape. Values of less than
+//! four bytes are replaced where they stand, and are not looked for elsewhere.
 
 mod digits;
 mod frames;
+mod places;
 
 use std::collections::HashMap;
 
@@ -20,6 +22,7 @@ use crate::mask::{MaskPolicy, Masker};
 use crate::read::{Events, ReadError};
 use crate::rf::Assembler;
 use crate::volatile;
+use places::Places;
 
 /// Most events that are held together; a longer tap is worked on in pieces.
 const MAX_HELD: usize = 4096;
@@ -39,6 +42,11 @@ pub struct Replaced {
     pub places: u64,
 }
 
+/// Whether a value can be looked for elsewhere: one that is short, or of one byte over and over, would be found by chance.
+fn is_distinct(value: &[u8]) -> bool {
+    value.len() >= SHORTEST && value.iter().any(|byte| *byte != value[0])
+}
+
 /// A value and its replacement, for values of one length.
 type Values = HashMap<Vec<u8>, Vec<u8>>;
 
@@ -52,7 +60,7 @@ struct Table {
 
 impl Table {
     fn add(&mut self, value: Vec<u8>, other: Vec<u8>) -> bool {
-        if value.len() < SHORTEST || value == other || value.iter().all(|byte| *byte == value[0]) || self.count >= MAX_KNOWN {
+        if !is_distinct(&value) || value == other || self.count >= MAX_KNOWN {
             return false;
         }
         let at = match self.lengths.binary_search_by(|(length, _)| value.len().cmp(length)) {
@@ -129,6 +137,8 @@ pub struct Redactor<E> {
     known: Table,
     /// Known in this tap.
     fresh: Table,
+    /// What is replaced in place, in what is held.
+    places: Places,
     held: Vec<Event>,
     bytes: usize,
     ready: std::vec::IntoIter<Event>,
@@ -153,6 +163,7 @@ impl<E: Events> Redactor<E> {
             assembler: Assembler::new(),
             known: Table::default(),
             fresh: Table::default(),
+            places: Places::default(),
             held: Vec::new(),
             bytes: 0,
             ready: Vec::new().into_iter(),
@@ -198,11 +209,12 @@ impl<E: Events> Redactor<E> {
                 self.held.push(event);
             }
             let mut held = std::mem::take(&mut self.held);
-            self.replaced.places += frames::replace(&mut held, [&self.known, &self.fresh]);
-            for event in &mut held {
-                self.apply(event);
+            self.replaced.places += frames::replace(&mut held, [&self.known, &self.fresh], &self.places);
+            for (at, event) in held.iter_mut().enumerate() {
+                self.apply(at, event);
             }
             self.fresh = Table::default();
+            self.places = Places::default();
             self.bytes = 0;
             self.ready = held.into_iter();
         }
@@ -212,6 +224,7 @@ impl<E: Events> Redactor<E> {
         let made = self.assembler.feed(event);
         let decoded = self.decoder.decode(event);
         let apdu = made.as_ref().unwrap_or(event);
+        let spans;
         if let (Some(dir), Some(data)) = (apdu.dir, &apdu.data) {
             let masker = match (&made, &event.layer) {
                 (Some(_), _) => Some(0),
@@ -220,15 +233,16 @@ impl<E: Events> Redactor<E> {
                 _ => None,
             };
             if let Some(masker) = masker {
-                let spans = match dir {
+                spans = match dir {
                     Direction::Out => self.masker[masker].command(data).to_vec(),
                     Direction::In => self.masker[masker].response(data).to_vec(),
                 };
-                for span in spans {
+                for span in &spans {
                     if let Some(value) = data.get(span.offset..span.offset + span.length) {
                         self.secret(span.kind, value);
                     }
                 }
+                self.replaced.values += self.places.learn(&self.maker, self.held.len(), data, &spans, &decoded);
             }
         }
         self.fields(event, &decoded);
@@ -327,12 +341,17 @@ impl<E: Events> Redactor<E> {
     }
 
     /// Everything but frames: bytes of other layers, remarks, and fields.
-    fn apply(&mut self, event: &mut Event) {
+    fn apply(&mut self, at: usize, event: &mut Event) {
         if event.layer != Layer::Rf
             && let Some(data) = &mut event.data
         {
+            let was = data.clone();
             let mut done = vec![false; data.len()];
             self.replaced.places += self.known.replace(data, &mut done) + self.fresh.replace(data, &mut done);
+            self.replaced.places += match self.places.of(at) {
+                Some(own) => own.replace(0, data, &mut done),
+                None => self.places.wrapped(&was, data, &mut done),
+            };
         }
         if let Some(text) = &mut event.text {
             *text = self.text(text);

@@ -42,6 +42,9 @@ impl Default for ApduRules {
     }
 }
 
+/// The instruction SELECT.
+pub const SELECT: u8 = 0xA4;
+
 /// An application. It never sees a key's bytes, and holds nothing that must survive: that goes through the vault.
 pub trait Applet: Send {
     /// SELECT by AID (P2 as received): writes the answer's data.
@@ -75,6 +78,12 @@ pub trait Applet: Send {
 
     /// Whether SELECT by file identifier or path is this applet's business (a UICC's file system).
     fn has_files(&self) -> bool {
+        false
+    }
+
+    /// Whether a command with this instruction (SELECT too, and being left for another application) is a matter of microseconds: nothing
+    /// is stored, and there is no work with public keys.
+    fn is_quick(&self, _ins: u8) -> bool {
         false
     }
 

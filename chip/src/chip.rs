@@ -14,7 +14,7 @@ use tapdoor_protocol::door::Event;
 use tapdoor_protocol::globalplatform::registry::life_cycle;
 use tapdoor_protocol::status::StatusWord;
 
-use crate::applet::ApduRules;
+use crate::applet::{ApduRules, SELECT};
 use crate::card::Card;
 use crate::exchange::{Exchange, Rules};
 use crate::kind::privilege;
@@ -193,6 +193,25 @@ impl Chip {
         }
         if field.session.take_rekeyed() {
             self.reset_wired();
+        }
+    }
+
+    /// Whether [`Chip::process`] would answer this C-APDU within microseconds, as far as can be said beforehand. A chain, a card manager's
+    /// command and everything that is stored first are not among these.
+    #[must_use]
+    pub fn is_quick(&self, bytes: &[u8]) -> bool {
+        let current = match self.field.selected {
+            Selected::Application(id) => self.card.entry(id).map(|entry| &entry.applet),
+            Selected::Manager => None,
+        };
+        let Ok(command) = Command::parse(bytes) else { return false };
+        match (command.cla, command.ins, command.p1, command.p2) {
+            (0x00, SELECT, 0x04, 0x00 | 0x0C) if current.is_none_or(|applet| applet.is_quick(SELECT)) => {
+                let found = registry::find(&self.card.entries, command.data, None).and_then(|place| self.card.entries.get(place));
+                command.data.is_empty() || found.is_none_or(|entry| entry.applet.is_quick(SELECT))
+            }
+            (0x80, ins, ..) => current.is_some_and(|applet| applet.is_quick(ins)),
+            _ => false,
         }
     }
 

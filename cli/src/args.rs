@@ -80,6 +80,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// NFC-DEP with a peer over UDP, as initiator or target; type F cards there
     Dep(DepArgs),
+    /// A simulated PN532 on a pseudo-terminal, without a phone
+    Simulate(SimulateArgs),
     /// Turn a tape, trace or log into another format
     Convert(ConvertArgs),
     /// Compare two sessions by what they mean
@@ -181,7 +183,7 @@ pub struct LockArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963\n  tapdoor phone --config site/phone.toml --serve tcp-listen:127.0.0.1:35970\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --lab wrong-key\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --server https://127.0.0.1:8443\n  tapdoor phone --config site/phone.toml --serve pn532:/tmp/pn532\n  tapdoor phone --config site/phone.toml --serve ifd:/run/tapdoor-reader,after=3\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963,as=acr122u\n\nWhere: vpcd:HOST:PORT (connect to a vpcd), vpcd:HOST:PORT,as=acr122u (as a whole ACR122U), tcp-listen:HOST:PORT (vpcd's framing,\nlistening), pn532:PATH (a PN532 on a new pseudo-terminal, PATH a symlink to it), ifd:SOCKET (an ACR122U behind our own PC/SC driver),\nudp:HOST:PORT (frames in nfcpy's format). pn532: and ifd: take after=SECONDS and stay=SECONDS: the phone comes later, and leaves;\npn532: takes peer=PATH: a second PN532, which can be a target in the first one's field.\n\nLaboratory switches: missing[=challenge-response|aka|aliro|identity|AID], wrong-key, slow=MILLISECONDS,\nsilent[=N] (from the Nth APDU of a tap on), tear[=N] (gone at the Nth APDU), answer=HEX."
+    after_help = "Examples:\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963\n  tapdoor phone --config site/phone.toml --serve tcp-listen:127.0.0.1:35970\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --lab wrong-key\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963 --server https://127.0.0.1:8443\n  tapdoor phone --config site/phone.toml --serve pn532:/tmp/pn532\n  tapdoor phone --config site/phone.toml --serve ifd:/run/tapdoor-reader,after=3\n  tapdoor phone --config site/phone.toml --serve vpcd:127.0.0.1:35963,as=acr122u\n  tapdoor phone --config site/phone.toml --serve libnfc:pn532_uart:/dev/ttyUSB0\n\nWhere: vpcd:HOST:PORT (connect to a vpcd), vpcd:HOST:PORT,as=acr122u (as a whole ACR122U), tcp-listen:HOST:PORT (vpcd's framing,\nlistening), pn532:PATH (a PN532 on a new pseudo-terminal, PATH a symlink to it), ifd:SOCKET (an ACR122U behind our own PC/SC driver),\nudp:HOST:PORT (frames in nfcpy's format), libnfc:CONNSTRING (a real PN532 as a target, where this build has libnfc).\npn532: and ifd: take after=SECONDS and stay=SECONDS: the phone comes later, and\nleaves; pn532: takes peer=PATH: a second PN532, which can be a target in the first one's field.\n\nLaboratory switches: missing[=challenge-response|aka|aliro|identity|AID], wrong-key, slow=MILLISECONDS,\nsilent[=N] (from the Nth APDU of a tap on), tear[=N] (gone at the Nth APDU), answer=HEX."
 )]
 pub struct PhoneArgs {
     /// phone.toml
@@ -477,6 +479,19 @@ pub struct ReplayArgs {
     /// As lock: how long to wait for a card, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub wait: u64,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tapdoor simulate /tmp/pn532 --near udp:127.0.0.1:54321\n  tapdoor phone --config site/phone.toml --serve libnfc:pn532_uart:/tmp/pn532\n  tapdoor lock --config site/lock.toml --reader udp:127.0.0.1:54321\n\n  tapdoor simulate /tmp/a --near pn532:/tmp/b\n\nPrograms for a real PN532 find one at PATH. With a reader near it, it can be a target; of two chips either can be the reader.\nWith a phone in its field it is `tapdoor phone --serve pn532:PATH`."
+)]
+pub struct SimulateArgs {
+    /// Becomes a symlink to the new pseudo-terminal
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// What is near the chip: udp:HOST:PORT (a reader that sends frames there in nfcpy's format; port 0: any) or pn532:PATH (another chip)
+    #[arg(long, value_name = "WHAT")]
+    pub near: Option<String>,
 }
 
 #[derive(Args, Debug)]

@@ -93,6 +93,12 @@ impl Laboratory {
         }
     }
 
+    /// Whether no switch makes the phone wait.
+    #[must_use]
+    pub const fn is_prompt(&self) -> bool {
+        self.slow.is_zero() && self.silent.is_none()
+    }
+
     /// Whether any switch is on.
     #[must_use]
     pub fn is_on(&self) -> bool {

@@ -168,6 +168,14 @@ impl Card for Phone {
         }
     }
 
+    fn try_process(&mut self, command: &[u8], response: &mut Vec<u8>) -> bool {
+        let quick = self.laboratory.is_prompt() && (self.laboratory.answer.is_some() || self.chip.is_quick(command));
+        if quick {
+            self.process(command, response);
+        }
+        quick
+    }
+
     fn is_leaving(&mut self) -> bool {
         self.retap && std::mem::take(&mut self.told)
     }

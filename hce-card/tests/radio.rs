@@ -130,7 +130,7 @@ impl Bench {
 
     fn activate(&mut self) {
         self.select(0x26);
-        assert_eq!(self.block(&[0xE0, 0x80]), Some(vec![0x06, 0x75, 0x77, 0x81, 0x02, 0x80]));
+        assert_eq!(self.block(&[0xE0, 0x80]), Some(vec![0x05, 0x75, 0x77, 0x80, 0x02]));
     }
 
     fn events(&self) -> Vec<Told> {
@@ -328,7 +328,7 @@ fn over_udp() {
     assert_eq!(ask("106A 26"), "106A 0400");
     assert_eq!(ask("106A 9320"), "106A 0801020308");
     assert_eq!(ask("106A 93700801020308"), "106A 20");
-    assert_eq!(ask("106A e080"), "106A 067577810280");
+    assert_eq!(ask("106A e080"), "106A 0575778002");
     // Nonsense, and another technology: silence. Then the next is answered.
     for nonsense in ["", "106A", "106A zz", "xyz", "106B 050000", "212F 0600ffff0000", "\u{fffd}"] {
         reader.send(nonsense.as_bytes()).unwrap();
@@ -339,6 +339,145 @@ fn over_udp() {
     stop.stop();
     let events = serving.join().unwrap();
     assert_eq!(events, [Told::On, Told::Command(vec![0x00, 0xA4]), Told::Off]);
+}
+
+#[test]
+fn datagrams_of_every_kind_from_anybody_harm_nothing() {
+    let socket = UdpCard::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr();
+    let stop = Stop::new();
+    let other = stop.clone();
+    let serving = thread::spawn(move || {
+        let mut phone = phone();
+        socket.serve(&mut phone.card, &other, &mut |_| {}).unwrap();
+        phone.events()
+    });
+    let connected = || {
+        let reader = UdpSocket::bind("127.0.0.1:0").unwrap();
+        reader.connect(address).unwrap();
+        reader.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        reader
+    };
+    let (reader, stranger) = (connected(), connected());
+    let ask = |reader: &UdpSocket, text: &str| {
+        let mut buffer = [0; 2000];
+        reader.send(text.as_bytes()).unwrap();
+        let length = reader.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    };
+    let activate = |reader: &UdpSocket| {
+        assert_eq!(ask(reader, "106A 52"), "106A 0400");
+        assert_eq!(ask(reader, "106A 93700801020308"), "106A 20");
+        assert_eq!(ask(reader, "106A e080"), "106A 0575778002");
+    };
+    // The longest datagrams that there are: a frame of 32,751 bytes, many frames in one, zeros.
+    let longest = [
+        "106A ".to_owned() + &"02".repeat(32_751),
+        "106A 2".repeat(10_900),
+        "\0".repeat(65_507),
+    ];
+    for (turn, sender) in [&stranger, &reader].into_iter().cycle().take(8).enumerate() {
+        reader.send(b"RFOFF").unwrap();
+        activate(&reader);
+        // Every first byte, alone and before what is no frame; a few at a time, as a socket does not hold all of them.
+        for first in (turn * 32..turn * 32 + 32).map(|n| n as u8) {
+            sender.send(&[first]).unwrap();
+            sender.send(&[&[first][..], b"06A 0200a"].concat()).unwrap();
+        }
+        for nonsense in [
+            &longest[turn % 3],
+            "",
+            "106A",
+            "106B 0200a4",
+            "848A 0200a4",
+            "106A 0200a",
+            "RFON",
+            "106A\n0200a4",
+        ] {
+            // What is a frame of another kind counts as another reader's, if a stranger sends it.
+            if turn % 2 == 1 || !nonsense.ends_with("B 0200a4") && !nonsense.starts_with("848A") {
+                sender.send(nonsense.as_bytes()).unwrap();
+            }
+        }
+        assert_eq!(
+            ask(&reader, "106A 0200a4"),
+            "106A 0200a49000",
+            "turn {turn}: the session is as it was"
+        );
+    }
+    // A stranger with a frame is another reader, for whom the phone begins anew.
+    activate(&stranger);
+    assert_eq!(ask(&stranger, "106A 0200a4"), "106A 0200a49000");
+    stop.stop();
+    serving.join().unwrap();
+}
+
+/// Says at once what begins with 00, and the rest on the other thread; tells on which thread it worked.
+struct Prompt(Sender<(thread::ThreadId, u8)>);
+
+impl Card for Prompt {
+    fn power_on(&mut self) {}
+
+    fn power_off(&mut self) {}
+
+    fn reset(&mut self) {}
+
+    fn atr(&self) -> &[u8] {
+        &[]
+    }
+
+    fn process(&mut self, command: &[u8], response: &mut Vec<u8>) {
+        let _ = self.0.send((thread::current().id(), command[0]));
+        response.extend_from_slice(&[command[0], 0x90, 0x00]);
+    }
+
+    fn try_process(&mut self, command: &[u8], response: &mut Vec<u8>) -> bool {
+        let quick = command[0] == 0x00;
+        if quick {
+            self.process(command, response);
+        }
+        quick
+    }
+}
+
+#[test]
+fn what_is_answered_at_once_is_answered_on_the_radios_thread() {
+    let (told, heard) = channel();
+    let appearance = Appearance {
+        wtx: Some((1, 3)),
+        ..Appearance::default()
+    };
+    let mut card = RadioCard::new(Prompt(told), appearance, Pace::Live);
+    card.field(true, Ticks::ZERO);
+    let mut answer = RxFrame::new();
+    let mut say = |frame: &Frame<'_>| {
+        answer.clear();
+        card.receive(Ok(*frame), Ticks::ZERO, &mut answer).map(|_| answer.data.clone())
+    };
+    say(&Frame::short(&[0x26])).unwrap();
+    let uid = say(&Frame::new(Technology::A, &[0x93, 0x20]).bare()).unwrap();
+    say(&Frame::new(Technology::A, &[&[0x93, 0x70], &uid[..]].concat())).unwrap();
+    say(&Frame::new(Technology::A, &[0xE0, 0x80])).unwrap();
+    let mut number = 0;
+    // Each asks for time first, as it was told to, and says what it has when it got it.
+    for command in [0xDD, 0x00, 0x00, 0xDD, 0x00] {
+        assert_eq!(say(&Frame::new(Technology::A, &[0x02 | number, command])), Some(vec![0xF2, 3]));
+        let expected = vec![0x02 | number, command, 0x90, 0x00];
+        let mut said = say(&Frame::new(Technology::A, &[0xF2, 3]));
+        // A busy machine can make the other thread late; then the phone asks for more.
+        while said.as_deref() == Some(&[0xF2, 1]) {
+            said = say(&Frame::new(Technology::A, &[0xF2, 1]));
+        }
+        assert_eq!(said, Some(expected));
+        number ^= 1;
+    }
+    let here = thread::current().id();
+    let worked: Vec<_> = heard.try_iter().collect();
+    let commands: Vec<u8> = worked.iter().map(|(_, command)| *command).collect();
+    assert_eq!(commands, [0xDD, 0x00, 0x00, 0xDD, 0x00]);
+    for (thread, command) in worked {
+        assert_eq!(thread == here, command == 0x00);
+    }
 }
 
 proptest! {

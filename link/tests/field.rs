@@ -30,7 +30,7 @@ impl FieldCard for Phone {
 
     fn receive(&mut self, frame: Received<'_>, _now: Ticks, answer: &mut RxFrame) -> Option<Ticks> {
         match self.card.receive(frame, answer) {
-            Event::Silent => None,
+            Event::Silent | Event::Granted => None,
             Event::Other => {
                 self.card.back();
                 None

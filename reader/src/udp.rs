@@ -135,6 +135,9 @@ fn parse(datagram: &[u8], technology: Technology, rate: BitRate, data: &mut Vec<
     if *letter != of || std::str::from_utf8(number).ok().and_then(|n| n.parse().ok()) != Some(rate.kbps()) {
         return false;
     }
+    if digits.len() > 2 * LONGEST {
+        return false;
+    }
     let nibble = |digit: u8| char::from(digit).to_digit(16).map(|n| n as u8);
     for pair in digits.chunks(2) {
         let &[high, low] = pair else { return false };
@@ -294,6 +297,48 @@ mod tests {
             .unwrap();
         assert_eq!(rx.data, [0x12, 0x01]);
         assert_eq!(card.join().unwrap(), ["106A 26", "106A 93700102030404", "212F 0600ffff0000"]);
+    }
+
+    #[test]
+    fn datagrams_of_every_kind_from_anybody_harm_nothing() {
+        let (mut field, listener) = pair();
+        let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let card = thread::spawn(move || {
+            let mut buffer = [0; 1024];
+            for turn in 0..8 {
+                let (_, from) = listener.recv_from(&mut buffer).unwrap();
+                // Nobody else's answer counts, however good.
+                stranger.send_to(b"106A 4400", from).unwrap();
+                for first in (turn * 32..turn * 32 + 32).map(|n: usize| n as u8) {
+                    listener.send_to(&[first], from).unwrap();
+                    listener.send_to(&[&[first; 3][..], b"A 4400"].concat(), from).unwrap();
+                }
+                let longest = "106A ".to_owned() + &"44".repeat(32_751);
+                let spaced = "106A ".to_owned() + &" ".repeat(3) + &"44".repeat(LONGEST + 1);
+                for text in [
+                    &longest,
+                    &spaced,
+                    "",
+                    "106A",
+                    "106B 4400",
+                    "212A 4400",
+                    "106A 440",
+                    "RFOFF",
+                    "106A 44 00",
+                ] {
+                    listener.send_to(text.as_bytes(), from).unwrap();
+                }
+                listener.send_to(b"106A 0400", from).unwrap();
+            }
+        });
+        let (frame, mut rx) = (Frame::short(&[0x26]), RxFrame::new());
+        for _ in 0..8 {
+            field
+                .exchange(&frame, &Expect::like(&frame, Ticks::from_millis(5000)), &mut rx)
+                .unwrap();
+            assert_eq!(rx.data, [0x04, 0x00]);
+        }
+        card.join().unwrap();
     }
 
     #[test]

@@ -8,6 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{ask, exchange};
+use tapdoor_link::field::FieldLink;
+use tapdoor_protocol::rf::frame::{Expect, Frame, RxFrame, Technology};
+use tapdoor_protocol::rf::time::Ticks;
 use tapdoor_simulator::pn532::Outcome;
 use tapdoor_simulator::pn532::target::Antenna;
 use tapdoor_simulator::{Field, Pn532};
@@ -127,8 +130,10 @@ fn a_card_whose_apdus_the_host_answers() {
         |initiator| {
             let answer = ask(initiator, &[0x4A, 0x01, 0x00]).unwrap();
             assert_eq!(
-                answer[..12],
-                [0x4B, 0x01, 0x01, 0x00, 0x04, 0x20, 0x04, 0x08, 0x11, 0x22, 0x33, 0x05]
+                answer,
+                [
+                    0x4B, 0x01, 0x01, 0x00, 0x04, 0x20, 0x04, 0x08, 0x11, 0x22, 0x33, 0x05, 0x75, 0x33, 0x92, 0x03
+                ]
             );
             assert_eq!(
                 exchange(initiator, 1, &[0x00, 0xA4, 0x04, 0x00]),
@@ -137,6 +142,100 @@ fn a_card_whose_apdus_the_host_answers() {
             ask(initiator, &[0x44, 0x01]).unwrap();
         },
     );
+}
+
+/// Sets a chip up as a card with ISO-DEP, and waits until it is activated.
+fn be_a_card(chip: &mut Pn532<Field>, begun: &mpsc::Sender<()>) {
+    assert_eq!(wait(chip, &[0x12, 0x24]), [0x13]);
+    let mut card = setup(&[]);
+    (card[1], card[7]) = (0x05, 0x20);
+    assert_eq!(listening(chip, &card, begun)[..2], [0x8D, 0x08]);
+}
+
+#[test]
+fn the_chip_asks_for_time_while_its_host_works() {
+    let antenna = Antenna::default();
+    let mut field = Field::new();
+    field.place(Box::new(antenna.card()));
+    let (begun, listens) = mpsc::channel();
+    let target = thread::spawn(move || {
+        let mut chip = Pn532::new(Field::new()).with_antenna(antenna);
+        be_a_card(&mut chip, &begun);
+        assert_eq!(wait(&mut chip, &[0x86])[..2], [0x87, 0x00]);
+        thread::sleep(Duration::from_millis(300));
+        assert_eq!(wait(&mut chip, &[0x8E, 0x90, 0x00]), [0x8F, 0x00]);
+    });
+    listens.recv().unwrap();
+    field.set_field(true).unwrap();
+    let mut say = |frame: Frame<'_>| {
+        let mut rx = RxFrame::new();
+        // The chip's own waiting time, FWI 9, and some.
+        let expect = Expect::like(&frame, Ticks::from_millis(160));
+        field.exchange(&frame, &expect, &mut rx).unwrap();
+        rx.data
+    };
+    let whole = |data: &'static [u8]| Frame::new(Technology::A, data);
+    assert_eq!(say(whole(&[0x52]).ending_with(7)), [0x04, 0x00]);
+    assert_eq!(say(whole(&[0x93, 0x20]).bare()), [0x08, 0x11, 0x22, 0x33, 0x08]);
+    assert_eq!(say(whole(&[0x93, 0x70, 0x08, 0x11, 0x22, 0x33, 0x08])), [0x20]);
+    assert_eq!(say(whole(&[0xE0, 0x50])), [0x05, 0x75, 0x33, 0x92, 0x03]);
+    let mut answer = say(whole(&[0x02, 0x00, 0xA4, 0x04, 0x00]));
+    let mut asked = 0;
+    while answer == [0xF2, 0x01] {
+        asked += 1;
+        answer = say(whole(&[0xF2, 0x01]));
+    }
+    assert_eq!(answer, [0x02, 0x90, 0x00]);
+    assert!(asked > 0);
+    target.join().unwrap();
+}
+
+#[test]
+fn a_long_command_comes_in_parts() {
+    with_target(
+        |chip, begun| {
+            be_a_card(chip, &begun);
+            let first = wait(chip, &[0x86]);
+            assert_eq!((first[..2].to_vec(), first.len()), (vec![0x87, 0x40], 2 + 262));
+            // A host may send a byte too many, as libnfc does.
+            let rest = wait(chip, &[0x86, 0x55]);
+            assert_eq!((rest[..2].to_vec(), rest.len()), (vec![0x87, 0x00], 2 + 138));
+            assert_eq!(wait(chip, &[0x8E, 0x90, 0x00]), [0x8F, 0x00]);
+            // The next one is not fetched whole, and answered all the same.
+            assert_eq!(wait(chip, &[0x86])[..2], [0x87, 0x40]);
+            assert_eq!(wait(chip, &[0x8E, 0x67, 0x00]), [0x8F, 0x00]);
+            assert_eq!(wait(chip, &[0x86]), [0x87, 0x00, 0x01]);
+            assert_eq!(wait(chip, &[0x8E, 0x90, 0x00]), [0x8F, 0x00]);
+        },
+        |initiator| {
+            ask(initiator, &[0x4A, 0x01, 0x00]).unwrap();
+            let mut part = vec![0x40, 0x41];
+            part.extend([0xCD; 200]);
+            for status in [[0x90, 0x00], [0x67, 0x00]] {
+                assert_eq!(ask(initiator, &part), Ok(vec![0x41, 0x00]));
+                assert_eq!(exchange(initiator, 1, &[0xCD; 200]), (0x00, status.to_vec()));
+            }
+            assert_eq!(exchange(initiator, 1, &[0x01]), (0x00, vec![0x90, 0x00]));
+        },
+    );
+}
+
+#[test]
+fn a_host_that_ends_the_target() {
+    for end in [&[0x52, 0x00][..], &[0x16, 0x10]] {
+        with_target(
+            move |chip, begun| {
+                be_a_card(chip, &begun);
+                assert_eq!(wait(chip, &[0x86])[..2], [0x87, 0x00]);
+                assert_eq!(wait(chip, end)[1..], [0x00]);
+                assert_eq!(wait(chip, &[0x86]), [0x87, 0x25]);
+            },
+            |initiator| {
+                ask(initiator, &[0x4A, 0x01, 0x00]).unwrap();
+                assert_eq!(exchange(initiator, 1, &[0x01]).0, 0x01);
+            },
+        );
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ in_private_pcscd "$@"
 make_site
 
 CR=f0544150444f4f5201 IDENTITY=f0544150444f4f520f
-ATS='75 *77 *81 *02 *80'
+ATS='75 *77 *80 *02'
 
 # phone_at SERVE OPTION...: our phone there, and ready.
 phone_at() {
@@ -44,7 +44,7 @@ phone_at "pn532:$LINE"
 check 'nfc-list: ATQA, random UID, SAK and ATS of the phone' shows nfc-list -v -- '1 ISO14443A passive' 'SENS_RES\): 00 +04' \
     'NFCID3\): 08 ( ?[0-9a-f]{2} ){3}' '\* Random UID' 'SEL_RES\): 20' "ATS: $ATS" '0 ISO14443B passive' '0 Felica \(212'
 check 'nfc-anticol: anticollision, selection and RATS bit by bit' shows nfc-anticol -- 'Sent bits: +26 \(7 bits\)' 'Received bits: 04 +00' \
-    'Found tag with' 'UID: 08[0-9a-f]{6}$' 'ATQA: 0004' 'SAK: 20' "ATS: 06 *$ATS *[0-9a-f]{2} *[0-9a-f]{2}"
+    'Found tag with' 'UID: 08[0-9a-f]{6}$' 'ATQA: 0004' 'SAK: 20' "ATS: 05 *$ATS *[0-9a-f]{2} *[0-9a-f]{2}"
 other_uids() {
     local uids
     uids=$(for _ in 1 2 3; do nfc nfc-list | grep NFCID3; done | sort -u | wc -l)
@@ -95,7 +95,7 @@ answers() { # COMMAND EXPRESSION...: in one session, each answer as a whole
     done
 }
 # What ACS's API says, by which other people's drivers know the reader. FF 00 48 has no status word: scriptor shows its last two bytes as one.
-API=(FFCA000000 '08[0-9a-f]{6}9000' FFCA010000 0675778102809000 FFCA000002 6c04
+API=(FFCA000000 '08[0-9a-f]{6}9000' FFCA010000 05757780029000 FFCA000002 6c04
     FF0048000000 6a81 FF00000002D402 d503320106079000 FF00000003D40000 d501009000
     FF00400F0401010101 9003 FF00400C0401010101 9000 FF00517F00 907f FF00500000 907f FF0051FF00 90ff FF00410100 9000 FF00520000 9000
     FF00000002D4EE 637f FF00000005D402 6700 FFB0000410 6a81)
@@ -109,8 +109,8 @@ opens() { # LOCK-OPTION...
 reader_is empty
 acr122u
 check 'scriptor: pseudo-APDUs of ACS, at the ACR122U behind vpcd' answers "${API[@]}" "00A4040009${CR}00" '6f.*9000'
-atr() { [ "$(timeout 30 opensc-tool --reader "$READER" --atr)" = 3b:81:80:01:80:80 ]; }
-check 'opensc-tool: the ATR has the historical bytes of the ATS' atr
+atr() { [ "$(timeout 30 opensc-tool --reader "$READER" --atr)" = 3b:80:80:01:01 ]; }
+check 'opensc-tool: the ATR is that of an ATS without historical bytes' atr
 check 'the lock opens at the ACR122U behind vpcd, the phone there first' opens --reader "pcsc:$READER" --once
 stop phone
 reader_is empty
@@ -155,7 +155,7 @@ start scan pcsc_scan -n -t 60
 seen() { grep -A 3 'Reader [0-9]: ACS ACR122U Tapdoor' "$WORK/scan.log" | grep -q "$1"; }
 watched() { wait_for 20 seen "$1" || { cat "$WORK/scan.log" && return 1; }; }
 check 'our driver: pcsc_scan sees the phone arrive' watched 'Card inserted'
-scanned_atr() { wait_for 5 grep -q 'ATR: 3B 81 80 01 80 80' "$WORK/scan.log"; }
+scanned_atr() { wait_for 5 grep -q 'ATR: 3B 80 80 01 01' "$WORK/scan.log"; }
 check 'our driver: pcsc_scan sees its ATR' scanned_atr
 gone() { awk '/Tapdoor/ { here = 3 } here-- > 0 && /Card inserted/ { came = 1 } here >= 0 && came && /Card removed/ { left = 1 } END { exit !left }' "$WORK/scan.log"; }
 leaves() { wait_for 20 gone || { cat "$WORK/scan.log" && return 1; }; }

@@ -17,7 +17,8 @@ in_private_pcscd "$@"
 make_site
 cd -- "$WORK" || exit 1
 
-SELECT=00a4040009f0544150444f4f520f00
+# What `bench link` sends too: SELECT of the card manager.
+SELECT=00a4040000
 LIBNFC=yes
 "$TAPDOOR" readers --help >/dev/null
 case $("$TAPDOOR" apdu --reader libnfc:pn532_uart:/nowhere --wait 1 00 2>&1) in *'this build has no libnfc'*) LIBNFC= ;; esac
@@ -218,7 +219,7 @@ NFCPY_LINE=
 [ ! -L "$TTY" ] || NFCPY_LINE=$(nfcpy rate "tty:${TTY#/dev/}:pn532" "$SELECT" "$COUNT" | per_second)
 phone_at udp:127.0.0.1:0
 OVER_UDP=$(ours "udp:$(listens)" | per_second)
-NFCPY_UDP=$(nfcpy rate "udp:$(listens)" 00a4040000 "$COUNT" | per_second)
+NFCPY_UDP=$(nfcpy rate "udp:$(listens)" "$SELECT" "$COUNT" | per_second)
 measured() {
     local rate
     for rate in "$RAW" "$FIRMWARE" "$OVER_UDP" "$NFCPY_UDP"; do

@@ -9,6 +9,7 @@
 //! | [`api`] | the administration of a server |
 //! | [`serve`] | SERVE of the command line: where a phone is shown |
 //! | [`sim`] | a phone in the same process |
+//! | `simulate` | simulated chips without a phone |
 //! | [`desk`] | a reader with the card that lies on it, held between commands |
 //! | [`script`] | `.door` scripts: interop tests as plain text |
 //! | [`names`] | applications by name |
@@ -22,6 +23,7 @@
 //! | [`mod@bench`] | measurements |
 //! | [`radio`] | taps through a simulated field: time on air, and the fault table |
 
+mod address;
 pub mod aliro;
 pub mod api;
 pub mod bench;
@@ -39,6 +41,8 @@ pub mod replay;
 pub mod script;
 pub mod serve;
 pub mod sim;
+#[cfg(unix)]
+pub mod simulate;
 pub mod site;
 pub mod verify;
 

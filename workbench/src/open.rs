@@ -17,6 +17,7 @@ use tapdoor_reader::source::radio::Polling;
 use tapdoor_reader::source::vpcd_listen::VpcdListen;
 use tapdoor_reader::source::{CardSource, SourceError, acr122u_raw, pn532, udp};
 
+use crate::address::{Port, is_host_port};
 use crate::replay::{ReplayError, TapeSource};
 use crate::sim::{SharedPhone, SimSource};
 use crate::site::Site;
@@ -60,6 +61,9 @@ pub enum SpecError {
     /// Not of any known form.
     #[error("\"{0}\" is no reader; write {forms}", forms = FORMS)]
     Unknown(String),
+    /// No address where one belongs.
+    #[error("\"{0}\" has no address; write vpcd-listen:HOST:PORT or udp:HOST:PORT, for instance udp:127.0.0.1:54321")]
+    Address(String),
     /// What follows a path.
     #[error("\"{0}\" means nothing here; a pn532: reader knows `,firmware` and `,baud=N` (9600 to 1288000, as the chip has them)")]
     Option(String),
@@ -78,7 +82,7 @@ impl FromStr for ReaderSpec {
         let (kind, rest) = text.split_once(':').ok_or_else(|| SpecError::Unknown(text.into()))?;
         Ok(match kind {
             "pcsc" => Self::Pcsc(rest.into()),
-            "vpcd-listen" if rest.contains(':') => Self::VpcdListen(rest.into()),
+            "vpcd-listen" if is_host_port(rest, Port::Any) => Self::VpcdListen(rest.into()),
             "sim" => Self::Sim(
                 rest.split(',')
                     .filter(|s| !s.is_empty())
@@ -88,7 +92,8 @@ impl FromStr for ReaderSpec {
             "tape" if !rest.is_empty() => Self::Tape(rest.into()),
             "acr122u-raw" => Self::Acr122uRaw(rest.into()),
             "pn532" if !rest.is_empty() => pn532(rest)?,
-            "udp" if rest.contains(':') => Self::Udp(rest.into()),
+            "udp" if is_host_port(rest, Port::Known) => Self::Udp(rest.into()),
+            "udp" | "vpcd-listen" => return Err(SpecError::Address(text.into())),
             "libnfc" if cfg!(feature = "libnfc") => Self::Libnfc(rest.into()),
             "libnfc" => return Err(SpecError::NoLibnfc),
             _ => return Err(SpecError::Unknown(text.into())),
@@ -216,6 +221,9 @@ mod tests {
             "",
             "pn532:",
             "udp:5",
+            "udp:127.0.0.1:0",
+            "udp:udp:127.0.0.1:5",
+            "vpcd-listen:vpcd:127.0.0.1:5",
             "pn532:x,fast",
             "pcsc",
             "vpcd-listen:5",

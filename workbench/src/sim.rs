@@ -1,6 +1,6 @@
 //! A phone in the same process, as a source of cards.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use tapdoor_hce_card::serve::Card;
@@ -51,6 +51,15 @@ impl Card for SharedPhone {
 
     fn process(&mut self, command: &[u8], response: &mut Vec<u8>) {
         self.lock().process(command, response);
+    }
+
+    fn try_process(&mut self, command: &[u8], response: &mut Vec<u8>) -> bool {
+        // Somebody else at the phone, its agent for instance, can take long.
+        match self.0.try_lock() {
+            Ok(mut phone) => phone.try_process(command, response),
+            Err(TryLockError::Poisoned(phone)) => phone.into_inner().try_process(command, response),
+            Err(TryLockError::WouldBlock) => false,
+        }
     }
 
     fn is_leaving(&mut self) -> bool {

@@ -6,7 +6,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use tapdoor_workbench::doctor::{Finding, Here, Recorder, Recording, State, System, examine};
+use std::cell::RefCell;
+
+use tapdoor_simulator::Field;
+use tapdoor_simulator::acr122u::{Acr122u, Quirks, Reply};
+use tapdoor_workbench::doctor::{Asked, Finding, Here, Look, NoReaders, Program, Reader, Recorder, Recording, State, System, examine};
 
 fn folder() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/systems"))
@@ -249,4 +253,133 @@ fn this_machine_is_looked_at_in_bounded_time() {
     let findings = examine(&recorder);
     assert!(findings.iter().any(|finding| finding.check == "pcscd"), "{findings:#?}");
     assert_eq!(recorder.into_recording().os, Here.os());
+}
+
+/// A healthy machine with a simulated reader in the place of the real one.
+struct Bench {
+    machine: Recording,
+    reader: RefCell<Acr122u<Field>>,
+}
+
+impl Bench {
+    fn new(quirks: Quirks) -> Self {
+        Self {
+            machine: recording("healthy"),
+            reader: RefCell::new(Acr122u::new(Field::new(), quirks)),
+        }
+    }
+
+    /// What the doctor says of its firmware.
+    fn firmware(&self) -> Finding {
+        let recorder = Recorder::new(self);
+        let findings = examine(&recorder);
+        let found = |findings: &[Finding]| findings.iter().find(|finding| finding.check == "firmware").cloned();
+        let finding = found(&findings).unwrap_or_else(|| panic!("{findings:#?}"));
+        // What is mailed is diagnosed the same.
+        let text = serde_json::to_string(&recorder.into_recording()).unwrap();
+        let again: Recording = serde_json::from_str(&text).unwrap();
+        assert_eq!(found(&examine(&again)).as_ref(), Some(&finding));
+        finding
+    }
+}
+
+impl System for &Bench {
+    fn os(&self) -> String {
+        self.machine.os()
+    }
+    fn file(&self, path: &str) -> Look<String> {
+        self.machine.file(path)
+    }
+    fn folder(&self, path: &str) -> Look<Vec<String>> {
+        self.machine.folder(path)
+    }
+    fn link(&self, path: &str) -> Look<String> {
+        self.machine.link(path)
+    }
+    fn socket(&self, path: &str) -> Look<()> {
+        self.machine.socket(path)
+    }
+    fn program(&self, name: &str) -> Option<String> {
+        self.machine.program(name)
+    }
+    fn variable(&self, name: &str) -> Option<String> {
+        self.machine.variable(name)
+    }
+    fn readers(&self) -> Result<Vec<Reader>, (NoReaders, String)> {
+        self.machine.readers()
+    }
+    fn clients(&self) -> Vec<Program> {
+        self.machine.clients()
+    }
+    fn holders(&self, path: &str) -> Vec<Program> {
+        self.machine.holders(path)
+    }
+    fn ask(&self, _reader: &str, commands: &[&[u8]]) -> Look<Vec<Asked>> {
+        let asked = commands.iter().map(|command| Asked {
+            command: hex::encode(command),
+            answer: match self.reader.borrow_mut().escape(command) {
+                Reply::Answer(answer) => Look::Is(hex::encode(answer)),
+                other => Look::Failed(format!("{other:?}")),
+            },
+        });
+        Look::Is(asked.collect())
+    }
+}
+
+#[test]
+fn firmware_late_answers_and_clones_are_told_apart() {
+    let good = Quirks::default();
+    let named = |firmware| Quirks {
+        firmware: Some(firmware),
+        ..good
+    };
+    for (quirks, state, found, cure) in [
+        (good, State::Ok, "ACR122U207, and answers in time", ""),
+        (
+            Quirks {
+                bare_parameter: true,
+                ..good
+            },
+            State::Ok,
+            "answers in time",
+            "",
+        ),
+        (
+            Quirks {
+                stale_answers: true,
+                firmware: Some(b"ACR122U215"),
+                ..good
+            },
+            State::Warning,
+            "(ACR122U215) answers late",
+            "pull the reader's plug",
+        ),
+        (
+            Quirks { nameless: true, ..good },
+            State::Warning,
+            "a clone, most likely",
+            "use another reader",
+        ),
+        (named(b"ACR122U216"), State::Note, "some of these", "pull the reader's plug"),
+        (named(b"ACR122U203"), State::Warning, "libccid refuses it", "0x0005"),
+        (named(b"ACR122U102"), State::Warning, "Touchatag", "libacsccid1"),
+        (named(b"ACR122U299"), State::Note, "newer", ""),
+        (named(b"RF1258V603"), State::Warning, "perhaps a clone", "another reader"),
+    ] {
+        let finding = Bench::new(quirks).firmware();
+        assert_eq!(finding.state, state, "{quirks:?}: {finding:#?}");
+        assert!(finding.found.contains(found), "{quirks:?}: {finding:#?}");
+        assert!(finding.cure.join(" | ").contains(cure), "{quirks:?}: {finding:#?}");
+    }
+}
+
+#[test]
+fn a_reader_that_was_told_not_to_poll_is_noticed() {
+    let bench = Bench::new(Quirks::default());
+    bench.reader.borrow_mut().escape(&[0xFF, 0x00, 0x51, 0x7F, 0x00]);
+    let finding = bench.firmware();
+    assert!(
+        finding.found.contains("not to look for cards") && finding.state == State::Warning,
+        "{finding:#?}"
+    );
 }

@@ -251,6 +251,11 @@ impl<W: Write> Gsmtap<W> {
     }
 }
 
+/// Whether our own importer made this of a packet with an ATR.
+fn is_reset(event: &Event) -> bool {
+    event.layer == Layer::Note && event.text.as_deref() == Some("reset") && event.extra.get("atr").is_some()
+}
+
 impl<W: Write> Exporter for Gsmtap<W> {
     fn own_apdus(&mut self) {
         self.pairs.own_apdus();
@@ -259,7 +264,10 @@ impl<W: Write> Exporter for Gsmtap<W> {
     fn event(&mut self, event: &Event, losses: &mut Losses) -> io::Result<()> {
         if let Some(atr) = self.atr.take() {
             self.tap = event.tap;
-            self.send(event.t, 1, &[&atr], None)?;
+            // A packet of its own, unless the tape has the reset that it stands for.
+            let told = Event::new(event.t, Layer::Note).with("header", &true);
+            let remark = (!is_reset(event)).then(|| comment(&told));
+            self.send(event.t, 1, &[&atr], remark.as_deref())?;
         }
         match self.pairs.take(event, losses) {
             Found::Pair(command, answer) => {
@@ -271,7 +279,7 @@ impl<W: Write> Exporter for Gsmtap<W> {
                 self.command(&command, None, losses)
             }
             // What our own importer makes of the packet with the ATR.
-            Found::Note if event.text.as_deref() == Some("reset") && event.extra.get("atr").is_some() => {
+            Found::Note if is_reset(event) => {
                 if self.tap != event.tap
                     && let Some(atr) = event.extra.text("atr").and_then(|atr| hex::decode(atr).ok())
                 {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::{Exporter, Losses, event_losses, header_losses};
 use crate::event::{Crc, Direction, Event, Layer};
 use crate::header::Header;
-use crate::import::proxmark::{nanoseconds, periods};
+use crate::import::proxmark::{nanoseconds, parity_length, periods};
 use crate::rf::{air_time, crc};
 
 pub(crate) struct Trace<W> {
@@ -32,8 +32,8 @@ impl<W: Write> Trace<W> {
             losses.add("frames of more than 32,767 bytes");
             return Ok(());
         };
-        if length > 0x7FFF || length == 0 {
-            losses.add("frames of more than 32,767 bytes, or of none");
+        if length > 0x7FFF {
+            losses.add("frames of more than 32,767 bytes");
             return Ok(());
         }
         let start = periods(event.t);
@@ -50,7 +50,7 @@ impl<W: Write> Trace<W> {
         self.out.write_all(&duration.to_le_bytes())?;
         self.out.write_all(&(length | response).to_le_bytes())?;
         self.out.write_all(data)?;
-        let mut parity = vec![0; data.len().div_ceil(8)];
+        let mut parity = vec![0; parity_length(data.len())];
         for (n, byte) in data.iter().enumerate() {
             // Odd parity.
             parity[n / 8] |= u8::from(byte.count_ones() % 2 == 0) << (7 - n % 8);

@@ -78,6 +78,10 @@ impl<W: Write> Exporter for Dump<W> {
             self.tap = event.tap;
         }
         match self.pairs.take(event, losses) {
+            Found::Pair(command, answer) if bytes(&command).len() < 4 || bytes(&answer).len() < 2 => {
+                losses.add("exchanges that are no APDUs");
+                Ok(())
+            }
             Found::Pair(command, answer) => {
                 event_losses(&command, &[], losses);
                 event_losses(&answer, &["from"], losses);

@@ -247,7 +247,7 @@ pub(crate) fn signature(line: &[u8]) -> Option<Signature> {
     if contains(line, b"| Src | Data") {
         return Some(Certain(Format::Pm3Text));
     }
-    if contains(line, b"NxpNciX") || contains(line, b"NxpNciR") {
+    if contains(line, b"NxpNciX") || contains(line, b"NxpNciR") || contains(line, b"StNfcHal: (#") {
         return Some(Certain(Format::Nci));
     }
     if contains(line, b"nfc.clf.transport") {

@@ -27,17 +27,23 @@ pub const fn periods(nanoseconds: u64) -> u64 {
     ((nanoseconds as u128 * 339 + 12_500) / 25_000) as u64
 }
 
+/// Bytes of parity behind so many bytes of a frame. The client counts one where there is no frame, too.
+pub(crate) const fn parity_length(bytes: usize) -> usize {
+    if bytes == 0 { 1 } else { bytes.div_ceil(8) }
+}
+
 /// Whether the first bytes of a file can be records of a trace: every one of a frame's length, and each later than the one before.
 pub(crate) fn looks_like_a_trace(prefix: &[u8]) -> bool {
     let mut rest = prefix;
-    let (mut records, mut last) = (0, None);
+    let (mut records, mut last, mut any) = (0, None, false);
     while let Some((head, tail)) = rest.split_first_chunk::<8>() {
         let time = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
         let length = usize::from(u16::from_le_bytes([head[6], head[7]]) & 0x7FFF);
-        let whole = length + length.div_ceil(8);
+        let whole = length + parity_length(length);
+        any |= length > 0;
         // A trace of type A is in order but for the end of a frame that the next one overtakes, and the counter that runs over.
         let backwards = last.is_some_and(|last: u32| time.wrapping_sub(last) > 1 << 31 && last.wrapping_sub(time) > 1 << 24);
-        if length == 0 || length > 1024 || backwards {
+        if length > 1024 || backwards {
             return false;
         }
         last = Some(time);
@@ -45,13 +51,13 @@ pub(crate) fn looks_like_a_trace(prefix: &[u8]) -> bool {
         match tail.get(whole..) {
             Some(next) => rest = next,
             // The last record of what is looked at, or of a trace that was cut off.
-            None => return true,
+            None => return any,
         }
         if records > 200 {
-            return true;
+            return any;
         }
     }
-    records > 0 || (1..8).contains(&prefix.len())
+    any || records == 0 && (1..8).contains(&prefix.len())
 }
 
 /// A binary trace.
@@ -119,7 +125,7 @@ impl<R: BufRead> Importer for Trace<R> {
             self.turns += 1 << 32;
         }
         self.last = time;
-        let whole = length + length.div_ceil(8);
+        let whole = length + parity_length(length);
         let mut data = Vec::with_capacity(whole);
         if self.read(whole, &mut data)? < whole {
             let found = format!("the file ends {} bytes into a frame", data.len());
@@ -130,7 +136,7 @@ impl<R: BufRead> Importer for Trace<R> {
         let data = event.data.as_deref().unwrap_or_default();
         event.bits = short(dir, data);
         event.crc = Some(crc::state(data));
-        event.parity = (!parity.is_empty()).then_some(parity);
+        event.parity = (length > 0).then_some(parity);
         out.push(event.with("duration", &nanoseconds(duration.into())));
         Ok(true)
     }

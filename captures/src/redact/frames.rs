@@ -1,6 +1,7 @@
 //! Values in frames: also those that a chain of blocks cuts into pieces. Check bytes, CRC and parity are made anew.
 
 use super::Table;
+use super::places::{Known, Places};
 use crate::event::{Crc, Direction, Event, Layer};
 use crate::rf::{Block, crc, payload};
 
@@ -8,8 +9,10 @@ use crate::rf::{Block, crc, payload};
 type Piece = (usize, usize, usize);
 
 /// Replaces in all frames; gives the number of places.
-pub(super) fn replace(events: &mut [Event], tables: [&Table; 2]) -> u64 {
+pub(super) fn replace(events: &mut [Event], tables: [&Table; 2], known: &Places) -> u64 {
     let mut places = 0;
+    // What was replaced in place last, each way: a block that is sent again is no APDU of its own.
+    let mut last: [Option<&Known>; 2] = [None, None];
     let mut chains: [Vec<Piece>; 2] = [Vec::new(), Vec::new()];
     for at in 0..events.len() {
         let event = &events[at];
@@ -29,12 +32,14 @@ pub(super) fn replace(events: &mut [Event], tables: [&Table; 2]) -> u64 {
         chain.push((at, start, inf.len()));
         if !chained || chain.len() > 4096 {
             let pieces = std::mem::take(chain);
-            places += whole(events, &pieces, tables);
+            let last = &mut last[usize::from(dir == Direction::In)];
+            *last = known.of(at).or(*last);
+            places += whole(events, &pieces, tables, *last);
         }
     }
     // Chains that the end cuts off.
     for pieces in chains {
-        places += whole(events, &pieces, tables);
+        places += whole(events, &pieces, tables, None);
     }
     places
 }
@@ -57,14 +62,16 @@ fn one(event: &mut Event, tables: [&Table; 2]) -> u64 {
     places
 }
 
-fn whole(events: &mut [Event], pieces: &[Piece], tables: [&Table; 2]) -> u64 {
+fn whole(events: &mut [Event], pieces: &[Piece], tables: [&Table; 2], known: Option<&Known>) -> u64 {
     let mut bytes = Vec::new();
     for (at, start, length) in pieces {
         let data = events[*at].data.as_deref().unwrap_or_default();
         bytes.extend_from_slice(data.get(*start..start + length).unwrap_or_default());
     }
+    let known = known.filter(|known| known.is(&bytes));
     let mut done = vec![false; bytes.len()];
-    let places: u64 = tables.iter().map(|table| table.replace(&mut bytes, &mut done)).sum();
+    let mut places: u64 = tables.iter().map(|table| table.replace(&mut bytes, &mut done)).sum();
+    places += known.map_or(0, |known| known.replace(0, &mut bytes, &mut done));
     if places == 0 {
         return 0;
     }

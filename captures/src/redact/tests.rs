@@ -127,3 +127,56 @@ fn frames_get_new_check_bytes_and_chains_are_seen_through() {
     assert!(!pieces.contains("0102") && !pieces.contains("0304050607"), "{pieces}");
     assert!(pieces.starts_with("128050000008"), "{pieces}");
 }
+
+#[test]
+fn short_values_go_where_they_stand_and_nowhere_else() {
+    let pin = "0020000103 313233";
+    let note = "{\"t\":1,\"layer\":\"ccid\",\"dir\":\"out\",\"data\":\"6f0800000000000000000020000103313233\",\"tap\":1}".to_owned();
+    let lines = [
+        apdu("out", pin),
+        apdu("in", "9000"),
+        note,
+        // The same bytes as data that mean something else.
+        apdu("out", "00d6000003 313233"),
+        apdu("in", "9000"),
+        // Of one digit over and over.
+        apdu("out", "0020000104 31313131"),
+        apdu("in", "6983"),
+    ];
+    let events = redact(&lines, 5);
+    let other = data(&events[0]);
+    assert!(
+        other.starts_with("0020000103") && other.len() == 16 && !other.ends_with("313233"),
+        "{other}"
+    );
+    assert!(hex::decode(&other[10..]).unwrap().iter().all(u8::is_ascii_digit), "{other}");
+    assert!(data(&events[2]).ends_with(&other), "{}", data(&events[2]));
+    assert_eq!(data(&events[3]), "00d6000003313233");
+    assert!(!data(&events[5]).ends_with("31313131"), "{}", data(&events[5]));
+    // The same in frames, also in a block that is sent again.
+    let block = rf("out", &format!("02 {pin}"));
+    let frames = redact(&[block.clone(), block, rf("in", "02 9000")], 5);
+    for event in &frames[..2] {
+        let bytes = event.data.as_deref().unwrap();
+        assert_eq!(hex::encode(&bytes[1..bytes.len() - 2]), other);
+        assert!(crc::holds(bytes));
+    }
+}
+
+#[test]
+fn an_answer_whose_end_comes_alone_leaves_nothing() {
+    // The identity key of a USIM, of which GET RESPONSE brings the last two bytes.
+    let ik: String = (0x40..0x50).map(|byte| format!("{byte:02x}")).collect();
+    let ck: String = (0x60..0x70).map(|byte| format!("{byte:02x}")).collect();
+    let lines = [
+        apdu("out", "00a4040007a000000087100200"),
+        apdu("in", "9000"),
+        apdu("out", &format!("0088008122 10{0}10{0}00", "1122334455667788".repeat(2))),
+        apdu("in", &format!("db08a1a2a3a4a5a6a7a8 10{ck} 10{} 6102", &ik[..28])),
+        apdu("out", "00c0000002"),
+        apdu("in", &format!("{} 9000", &ik[28..])),
+    ];
+    let events = redact(&lines, 9);
+    let last = data(&events[5]);
+    assert!(last.ends_with("9000") && last.len() == 8 && !last.starts_with(&ik[28..]), "{last}");
+}

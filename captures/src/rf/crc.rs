@@ -57,6 +57,21 @@ pub fn b(data: &[u8]) -> [u8; 2] {
     (!run(0xFFFF, data)).to_le_bytes()
 }
 
+/// Whether a frame of FeliCa is whole: length, content, and CRC (ISO/IEC 18092 9.3; CCITT, from 0, high byte first). Some recordings have
+/// the synchronisation `B2 4D` before it.
+fn holds_f(frame: &[u8]) -> bool {
+    let frame = frame.strip_prefix(&[0xB2, 0x4D]).unwrap_or(frame);
+    let Some((data, check)) = frame.split_last_chunk::<2>() else {
+        return false;
+    };
+    let sum = data.iter().fold(0u16, |crc, byte| {
+        (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| {
+            if crc & 0x8000 != 0 { crc << 1 ^ 0x1021 } else { crc << 1 }
+        })
+    });
+    data.first().is_some_and(|length| usize::from(*length) == data.len()) && sum.to_be_bytes() == *check
+}
+
 /// Whether a frame ends with its CRC of type A or B.
 #[must_use]
 pub fn holds(frame: &[u8]) -> bool {
@@ -73,6 +88,7 @@ pub fn state(frame: &[u8]) -> Crc {
         _ if holds(frame) => Crc::Ok,
         [0x93 | 0x95 | 0x97, 0x20..=0x6F, ..] => Crc::None,
         [a, b, c, d, e] if a ^ b ^ c ^ d == *e => Crc::None,
+        _ if holds_f(frame) => Crc::Ok,
         _ => Crc::Bad,
     }
 }
@@ -94,7 +110,10 @@ mod tests {
         let data: Vec<u8> = (0..100u8).map(|n| n.wrapping_mul(37) ^ 0x5A).collect();
         for length in 0..data.len() {
             let slow = data[..length].iter().fold(0x6363u16, |crc, byte| {
-                (0..8).fold(crc ^ u16::from(*byte), |crc, _| if crc & 1 != 0 { crc >> 1 ^ 0x8408 } else { crc >> 1 })
+                (0..8).fold(
+                    crc ^ u16::from(*byte),
+                    |crc, _| if crc & 1 != 0 { crc >> 1 ^ 0x8408 } else { crc >> 1 },
+                )
             });
             assert_eq!(run(0x6363, &data[..length]), slow, "{length} bytes");
         }
@@ -107,5 +126,9 @@ mod tests {
         assert_eq!(state(&[0x88, 0x04, 0x8D, 0x24, 0x25]), Crc::None);
         assert_eq!(state(&[0xE0, 0x80, 0x31, 0x73]), Crc::Ok);
         assert_eq!(state(&[0xE0, 0x80, 0x31, 0x74]), Crc::Bad);
+        // SENSF_REQ as NFC Forum Digital has it, and with its synchronisation.
+        assert_eq!(state(&[0x06, 0x00, 0xFF, 0xFF, 0x00, 0x00, 0x09, 0x21]), Crc::Ok);
+        assert_eq!(state(&[0xB2, 0x4D, 0x06, 0x00, 0xFF, 0xFF, 0x00, 0x00, 0x09, 0x21]), Crc::Ok);
+        assert_eq!(state(&[0x06, 0x00, 0xFF, 0xFF, 0x00, 0x00, 0x09, 0x22]), Crc::Bad);
     }
 }

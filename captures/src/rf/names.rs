@@ -62,6 +62,8 @@ impl Names {
         let Some(frame) = payload(data, crc) else {
             return self.said(with_number("", data.len() as u64, " bytes with a wrong CRC"));
         };
+        // The synchronisation of FeliCa, which some recorders keep.
+        let frame = frame.strip_prefix(&[0xB2, 0x4D]).unwrap_or(frame);
         match dir {
             Direction::Out => self.reader(frame, bits),
             Direction::In => self.card(frame, bits),
@@ -119,9 +121,7 @@ impl Names {
             [sel @ (0x93 | 0x95 | 0x97), 0x70, uid @ ..] if uid.len() == 5 => {
                 let level = level(*sel);
                 let name = ["SELECT, cascade level 1", "SELECT, cascade level 2", "SELECT, cascade level 3"];
-                let meaning = self.with(name[usize::from(level - 1)], || {
-                    vec![("UID part", hex::encode(&uid[..4]))]
-                });
+                let meaning = self.with(name[usize::from(level - 1)], || vec![("UID part", hex::encode(&uid[..4]))]);
                 (Asked::Select(level), meaning)
             }
             [sel @ (0x93 | 0x95 | 0x97), nvb @ 0x20..=0x6F, ..] => {

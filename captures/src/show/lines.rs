@@ -157,10 +157,7 @@ struct Right {
 impl Right {
     #[inline]
     const fn new() -> Self {
-        Self {
-            text: [b' '; 32],
-            at: 32,
-        }
+        Self { text: [b' '; 32], at: 32 }
     }
 
     #[inline]

@@ -1,12 +1,12 @@
 //! The phone's halves: challenge-response, AKA profile P, identity.
 
 use tapdoor_protocol::apdu::Command;
-use tapdoor_protocol::door::{PhoneMethod, fci};
+use tapdoor_protocol::door::{PhoneMethod, fci, ins};
 use tapdoor_protocol::identity;
 use tapdoor_protocol::status::StatusWord;
 
 use super::wants_fci;
-use crate::applet::{Applet, Env};
+use crate::applet::{Applet, Env, SELECT};
 
 /// Challenge-response or AKA profile P.
 pub struct PhoneHalf<M>(pub M);
@@ -29,6 +29,11 @@ impl<M: PhoneMethod + Send> Applet for PhoneHalf<M> {
     fn deselect(&mut self, env: &mut Env<'_>) {
         self.0.deselect(&mut env.vault);
     }
+
+    fn is_quick(&self, ins: u8) -> bool {
+        // AUTHENTICATE of AKA stores a sequence number.
+        matches!(ins, SELECT | ins::CONTROL_FLOW)
+    }
 }
 
 /// The phone's identity.
@@ -48,4 +53,9 @@ impl Applet for Identity {
     }
 
     fn deselect(&mut self, _env: &mut Env<'_>) {}
+
+    fn is_quick(&self, ins: u8) -> bool {
+        // GET IDENTITY makes a key pair.
+        ins == SELECT
+    }
 }

@@ -20,6 +20,7 @@ pub mod replay;
 pub mod run;
 pub mod server;
 pub mod show;
+pub mod simulate;
 pub mod verify;
 
 use std::path::Path;
@@ -51,6 +52,7 @@ pub fn dispatch(arguments: &Arguments, out: &mut Out, stop: &Stop, interrupt: Op
         Command::Aliro(a) => aliro::run(a, out),
         Command::Apdu(a) => apdu::run(a, out, stop),
         Command::Dep(a) => dep::run(a, out, stop),
+        Command::Simulate(a) => simulate::run(a, out, stop),
         Command::Run(a) => run::run(a, out, stop),
         Command::Shell(a) => match interrupt {
             Some(interrupt) => shell::run(a, out, interrupt),

@@ -160,6 +160,18 @@ fn serve_event(event: &ServeEvent<'_>, place: &str) -> Option<Line> {
             json!({"event": "connected", "at": place, "peer": path}),
             format!("a driver has opened the reader at {place}"),
         ),
+        ServeEvent::Activated => (
+            json!({"event": "connected", "at": place, "peer": "a reader's field"}),
+            format!("in the field at {place}"),
+        ),
+        ServeEvent::DeviceLost(error) => (
+            json!({"event": "waiting", "at": place, "detail": error.to_string()}),
+            format!("{place} is lost ({error}); trying again"),
+        ),
+        ServeEvent::Trouble(error) => (
+            json!({"event": "trouble", "at": place, "detail": error.to_string()}),
+            format!("{place}: {error}"),
+        ),
         ServeEvent::Disconnected => (
             json!({"event": "disconnected", "at": place}),
             format!("out of the field at {place}"),

@@ -1,12 +1,17 @@
 //! `tapdoor probe`.
 
+use std::fs::File;
+use std::io::{BufReader, Seek};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tapdoor_captures::decode::Field;
+use tapdoor_captures::{Header, SharedTape, TapeReader, TapeWriter};
 use tapdoor_link::stop::Stop;
 use tapdoor_link::{Attended, LinkError, LinkErrorKind, Recorder, attend_and_hear};
 use tapdoor_reader::source::ANSWER_TIMEOUT;
-use tapdoor_workbench::probe::applications::State;
+use tapdoor_workbench::probe::air::{Air, Frames};
+use tapdoor_workbench::probe::applications::{Application, State};
 use tapdoor_workbench::probe::{Finding, probe, uid};
 
 use super::{Outcome, ready, tape_of, wait_for_card};
@@ -35,7 +40,13 @@ pub fn run(args: &ProbeArgs, out: &mut Out, stop: &Stop) -> Outcome {
     };
     // Where there are frames, the search is on the tape. Where there are none, the ATR heads it: it is all that tells how the card was found.
     let frames = if info.mode == "raw" { record(None)? } else { None };
-    source.record_frames(frames.clone());
+    // Frames are looked at in the end, on a tape of our own if the user wants none.
+    let own = if info.mode == "raw" && frames.is_none() {
+        own_tape()?
+    } else {
+        None
+    };
+    source.record_frames(frames.clone().or_else(|| own.as_ref().map(|(tape, _)| tape.clone())));
     let Some(session) = wait_for_card(source.as_mut(), args.wait, stop)? else {
         return Ok(INTERRUPTED);
     };
@@ -64,10 +75,37 @@ pub fn run(args: &ProbeArgs, out: &mut Out, stop: &Stop) -> Outcome {
         Failure::new(code, e)
     };
     outcome.map_err(|abandoned| failed(abandoned.error))?.1.map_err(failed)?;
+    let file = match (&args.record, own) {
+        (Some(path), _) => File::open(path).ok(),
+        (None, Some((_, file))) => Some(file),
+        (None, None) => None,
+    };
+    if let Some(air) = file.and_then(air) {
+        show(&Finding::Air(air), args.show_secrets, &mut sum, out)?;
+    }
     let verdict = sum.verdict();
     let event = json!({"event": "summary", "what": verdict, "android": sum.android, "applications": sum.present, "ours": sum.ours, "asked": sum.asked});
     out.event(&event, || format!("{} {}", label("so"), paint(GOOD, verdict)))?;
     Ok(DONE)
+}
+
+/// A tape that nobody sees, and the file to read it from.
+fn own_tape() -> Result<Option<(SharedTape, File)>, Failure> {
+    // Without a place for files there are no frames to speak of; the rest goes on.
+    let Ok(file) = tempfile::tempfile() else { return Ok(None) };
+    let reader = file.try_clone()?;
+    let writer = TapeWriter::with_sink(file, &Header::now(super::TOOL))?;
+    Ok(Some((SharedTape::new(writer), reader)))
+}
+
+/// What the frames of a tape tell.
+fn air(mut file: File) -> Option<Air> {
+    file.rewind().ok()?;
+    let mut frames = Frames::default();
+    for event in TapeReader::new(BufReader::new(file)).ok()? {
+        frames.add(&event.ok()?);
+    }
+    frames.finish()
 }
 
 impl Sum {
@@ -120,6 +158,7 @@ fn show(finding: &Finding, show_secrets: bool, sum: &mut Sum, out: &mut Out) -> 
         }
         Finding::Application(application) => {
             hide("data", Value::Null);
+            hide("fields", json!(named(application)));
             let present = matches!(application.state, State::Present | State::Blocked);
             sum.asked += 1;
             sum.present += usize::from(present);
@@ -132,13 +171,25 @@ fn show(finding: &Finding, show_secrets: bool, sum: &mut Sum, out: &mut Out) -> 
             // What is not there is worth a line only if a lock would ask for it.
             (present || application.ours || application.state == State::Unclear).then(|| {
                 let state = paint(style, format!("{} {:<8}", application.sw, word(application.state)));
-                format!(
-                    "{} {state} {:<32} {} ({:.1} ms)",
+                let time = match &application.times {
+                    Some(times) => format!("{:.1} ms, {:.1} to {:.1}", times.p50_ms, times.min_ms, times.max_ms),
+                    None => format!("{:.1} ms", application.ms),
+                };
+                let mut text = format!(
+                    "{} {state} {:<32} {} ({time})",
                     label("application"),
                     application.aid,
-                    application.name,
-                    application.ms
-                )
+                    application.name
+                );
+                let shown = if show_secrets {
+                    application.fields.clone()
+                } else {
+                    named(application)
+                };
+                for field in shown {
+                    text.push_str(&format!("\n{:13}{:<32} {}", "", field.name, field.value));
+                }
+                text
             })
         }
         Finding::Times(times) => Some(format!(
@@ -150,12 +201,58 @@ fn show(finding: &Finding, show_secrets: bool, sum: &mut Sum, out: &mut Out) -> 
             times.p95_ms,
             times.max_ms
         )),
+        Finding::Air(air) => Some(frames(air)),
     };
     out.json(&value)?;
     if let Some(text) = text {
         out.text(&text)?;
     }
     Ok(())
+}
+
+/// The fields of an FCI, without the values of tags that have no name here: some cards have their serial number in one.
+fn named(application: &Application) -> Vec<Field> {
+    let mut fields = application.fields.clone();
+    for field in &mut fields {
+        // `6f/84 DF name` has a name, `6f/a5/c5` has none; what is no TLV is `data`.
+        if field.name == "data" || !field.name.contains(' ') && field.name.contains('/') {
+            field.value = format!("{} bytes", field.value.len() / 2);
+        }
+    }
+    fields
+}
+
+/// What the frames tell, in three lines at most.
+fn frames(air: &Air) -> String {
+    let delay = &air.delay;
+    let mut text = format!(
+        "{} {}; answers begin after {:.2} ms (median; {:.2} to {:.2} ms), the way to the reader and back included",
+        label("frames"),
+        air.frames,
+        delay.p50_ms,
+        delay.min_ms,
+        delay.max_ms
+    );
+    if let (Some(announced), Some(used)) = (air.announced_ms, air.used_percent) {
+        text.push_str(&format!(
+            "\n{} {announced:.1} ms announced (FWT); the longest answer used {used:.0} % of it",
+            label("waiting")
+        ));
+    }
+    if air.extensions > 0 {
+        let multipliers: Vec<String> = air.multipliers.iter().map(u8::to_string).collect();
+        text.push_str(&format!(
+            "\n{} {} S(WTX), multipliers {}, {:.1} ms granted",
+            label("extensions"),
+            air.extensions,
+            multipliers.join(", "),
+            air.granted_ms
+        ));
+    }
+    if air.repeated > 0 {
+        text.push_str(&format!("\n{} asked for {} times: R(NAK)", label("repetitions"), air.repeated));
+    }
+    text
 }
 
 const fn word(state: State) -> &'static str {

@@ -31,6 +31,11 @@ pub fn run(args: &VerifyArgs, out: &mut Out) -> Outcome {
     }
     let file = File::open(&args.file).map_err(|e| input(&e))?;
     let mut taps = Taps::new(BufReader::with_capacity(1 << 16, file)).map_err(|e| input(&e))?;
+    if taps.header().extra.get("redacted").is_some() {
+        out.warn(&format!(
+            "{name}: it was redacted, so its challenges and proofs are no longer those of any key"
+        ));
+    }
     let mut verifier = Verifier::new(config, &evidence)?;
     let (mut shown, mut good, mut unjudged, mut failed) = (0u64, 0u64, 0u64, None);
     let verified = verifier.tape(&mut taps, &mut |tap| {

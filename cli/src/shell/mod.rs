@@ -231,7 +231,6 @@ impl Shell<'_> {
         }
         let outcome = self.dispatch(line, &stop);
         self.interrupt.end();
-        if self.desk.as_ref().is_none_or(|desk| !desk.has_card()) {}
         match outcome {
             Ok(None) => Next::Quit,
             Ok(Some(code)) => Next::Go(code),

@@ -1,5 +1,9 @@
 //! The seam towards the field: [`Card`] is what a phone shows, and the modules below show it to somebody.
 
+#[cfg(feature = "libnfc")]
+pub mod libnfc;
+mod parts;
+pub mod target;
 pub mod udp;
 pub mod vpcd;
 
@@ -21,6 +25,13 @@ pub trait Card: Send {
     ///
     /// A response that is left empty says that the card left the field in the middle of the command.
     fn process(&mut self, command: &[u8], response: &mut Vec<u8>);
+
+    /// The same if it is a matter of microseconds; otherwise it does nothing and says false. Who has a radio to serve asks this first:
+    /// handing a command to another thread and waiting for it costs more than most answers.
+    fn try_process(&mut self, command: &[u8], response: &mut Vec<u8>) -> bool {
+        let _ = (command, response);
+        false
+    }
 
     /// Whether the card leaves the field now that its answer is out, to come back a little later: the next tap of a phone that taps by itself.
     fn is_leaving(&mut self) -> bool {
@@ -49,6 +60,10 @@ impl<C: Card + ?Sized> Card for &mut C {
         (**self).process(command, response);
     }
 
+    fn try_process(&mut self, command: &[u8], response: &mut Vec<u8>) -> bool {
+        (**self).try_process(command, response)
+    }
+
     fn is_leaving(&mut self) -> bool {
         (**self).is_leaving()
     }
@@ -73,6 +88,10 @@ impl<C: Card + ?Sized> Card for Box<C> {
 
     fn process(&mut self, command: &[u8], response: &mut Vec<u8>) {
         (**self).process(command, response);
+    }
+
+    fn try_process(&mut self, command: &[u8], response: &mut Vec<u8>) -> bool {
+        (**self).try_process(command, response)
     }
 
     fn is_leaving(&mut self) -> bool {

@@ -11,6 +11,7 @@ use tapdoor_link::stop::{Backoff, Stop};
 use tapdoor_link::vpcd::{Frames, Request, encode};
 
 use super::Card;
+use super::target::TargetError;
 
 /// How long a peer may rest inside a message; between messages it may rest for ever.
 pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -51,6 +52,12 @@ pub enum ServeEvent<'a> {
     Connected(SocketAddr),
     /// A driver has opened the simulated reader at this path.
     Driver(&'a Path),
+    /// A reader has activated the card through a chip that is a target.
+    Activated,
+    /// The chip's device is lost, and opened again when it is back. Told once.
+    DeviceLost(&'a TargetError),
+    /// A session of a target ended badly, or went on as the text says.
+    Trouble(&'a TargetError),
     /// The reader powers the card.
     PowerOn,
     /// The reader cuts the power.

@@ -508,7 +508,11 @@ impl<'a> Command<'a> {
                 }
                 Self::InAutoPoll { rounds, period, types }
             }
-            Code::TgGetData => Self::TgGetData,
+            Code::TgGetData => {
+                // libnfc sends a byte too many when it fetches the rest of long data.
+                take.rest();
+                Self::TgGetData
+            }
             Code::TgGetInitiatorCommand => Self::TgGetInitiatorCommand,
             Code::TgGetTargetStatus => Self::TgGetTargetStatus,
             Code::TgInitAsTarget => Self::TgInitAsTarget(setup(&mut take)?),

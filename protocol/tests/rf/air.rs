@@ -66,7 +66,7 @@ impl Terminal {
 impl Hears for Terminal {
     fn hear(&mut self, frame: Received<'_>, answer: &mut RxFrame) -> bool {
         let delay = match self.card.receive(frame, answer) {
-            Event::Silent => return false,
+            Event::Silent | Event::Granted => return false,
             Event::Other => {
                 self.card.back();
                 return false;

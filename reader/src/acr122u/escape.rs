@@ -82,7 +82,9 @@ pub fn ask(name: &str, commands: &[Vec<u8>]) -> Result<Vec<Result<Vec<u8>, LinkE
     };
     let reader = |e: Error| match e {
         Error::SharingViolation => EscapeError::Busy,
-        Error::NoSmartcard | Error::RemovedCard | Error::UnpoweredCard | Error::UnresponsiveCard => EscapeError::NotAllowed(refused.clone()),
+        Error::NoSmartcard | Error::RemovedCard | Error::UnpoweredCard | Error::UnresponsiveCard => {
+            EscapeError::NotAllowed(refused.clone())
+        }
         e => EscapeError::Reader(e.to_string()),
     };
     let context = Context::establish(Scope::User).map_err(reader)?;

@@ -212,6 +212,7 @@ impl<L: FieldLink> Pn532<L> {
             Command::SetSerialBaudRate(_) | Command::SamConfiguration { .. } => done(command.code(), answer),
             Command::PowerDown { .. } => {
                 self.set_field(false);
+                self.stop_listening();
                 status(Code::PowerDown, Status::OK, answer);
             }
             Command::RfConfiguration(item) => {
@@ -236,6 +237,8 @@ impl<L: FieldLink> Pn532<L> {
             }
             Command::InRelease(target) => {
                 let result = self.release(target);
+                // Hosts end a target's session by it, too.
+                self.stop_listening();
                 status(Code::InRelease, self.noted(result), answer);
             }
             Command::InSelect(target) => {

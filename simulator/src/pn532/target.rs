@@ -4,7 +4,9 @@
 //! two sides live in different threads. What the chip does by itself it answers at once: anticollision, and RATS, ATR and their blocks
 //! where it was set so. All else waits for the target's host, at most [`HOST`] for real.
 //!
-//! - SetParameters' "ISO/IEC 14443-4 PICC": the chip speaks ISO-DEP, TgGetData and TgSetData carry APDUs.
+//! - SetParameters' "ISO/IEC 14443-4 PICC": the chip speaks ISO-DEP, TgGetData and TgSetData carry APDUs. While its host works it asks
+//!   the reader for more time by S(WTX), for as long as the reader grants it. The ATS is the chip's own, `75 33 92 03` and the host's
+//!   historical bytes. A command that is longer than a frame to the host comes in parts, with "more information".
 //! - "Automatic ATR_RES": the chip speaks NFC-DEP, TgGetData and TgSetData carry information.
 //! - Otherwise TgGetInitiatorCommand and TgResponseToInitiator carry frames, without checksum and without the F0 of NFC-DEP at 106.
 
@@ -12,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tapdoor_link::field::{FieldCard, FieldLink};
-use tapdoor_protocol::pn532::{Answer, Code, ErrorCode, Parameters, Status, TargetSetup};
+use tapdoor_protocol::pn532::{Answer, Code, ErrorCode, MAX_DATA, Parameters, Status, TargetSetup};
 use tapdoor_protocol::rf::felica;
 use tapdoor_protocol::rf::frame::{BitRate, Frame, Received, RxFrame, Technology};
 use tapdoor_protocol::rf::iso14443::card::{Card, Event};
@@ -26,6 +28,8 @@ use super::{Outcome, Pn532, UnderWay};
 
 /// How long the other side's frame waits for the target's host.
 pub const HOST: Duration = Duration::from_secs(1);
+/// The chip asks for more time when this part of its waiting time is over (3 of 4), so that S(WTX) is not late.
+const SAFE: (u64, u64) = (3, 4);
 /// Mode of TgInitAsTarget's answer: NFC-DEP, ISO-DEP, FeliCa framing.
 const MODE_DEP: u8 = 0x04;
 const MODE_PICC: u8 = 0x08;
@@ -91,11 +95,11 @@ impl Antenna {
         let [a, b, c] = setup.nfcid1;
         let ats = Ats {
             fsci: 5,
-            rates: Rates(0),
-            fwi: 8,
-            sfgi: 0,
+            rates: Rates(0x33),
+            fwi: 9,
+            sfgi: 2,
             cid: true,
-            nad: false,
+            nad: true,
             historical: setup.historical.to_vec(),
         };
         let card = Card::type_a(Uid::from([0x08, a, b, c]), Atqa(setup.sens_res), Sak(setup.sel_res), ats);
@@ -146,19 +150,45 @@ impl AntennaCard {
     fn ask<'a>(&'a self, mut state: MutexGuard<'a, State>, data: Option<Vec<u8>>) -> (MutexGuard<'a, State>, Option<Vec<u8>>) {
         state.outgoing = None;
         state.incoming = data;
-        let end = Instant::now() + HOST;
+        let (mut state, said) = self.wait(state, HOST);
+        if said.is_none() {
+            state.incoming = None;
+        }
+        (state, said)
+    }
+
+    /// Waits for what the target's host says.
+    fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>, time: Duration) -> (MutexGuard<'a, State>, Option<Vec<u8>>) {
+        let end = Instant::now() + time;
         loop {
             if let Some(answer) = state.outgoing.take() {
                 return (state, Some(answer));
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() || state.listening.is_none() {
-                state.incoming = None;
                 return (state, None);
             }
             let changed = &self.0.0.1;
             state = changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// The host's response to an APDU, or S(WTX) when it is not there in time. The host's time passes in the field as well.
+    fn respond(&self, state: MutexGuard<'_, State>, answer: &mut RxFrame) -> Option<Ticks> {
+        let fwt = state.listening.as_ref()?.a.parameters().fwt;
+        let safe = Ticks(fwt.0 * SAFE.0 / SAFE.1);
+        let begun = Instant::now();
+        let (mut state, said) = self.wait(state, safe.as_duration());
+        let listening = state.listening.as_mut()?;
+        // Its host may have begun anew meanwhile.
+        listening.session?;
+        let a = &mut listening.a;
+        Some(match said {
+            Some(said) => a
+                .respond(&said, Ticks::ZERO, answer)
+                .max(Ticks::from_duration(begun.elapsed()).min(safe)),
+            None => a.ask_for_time(answer).max(safe),
+        })
     }
 
     /// A frame for the host as it is; the first of a session is told by TgInitAsTarget.
@@ -287,11 +317,11 @@ impl FieldCard for AntennaCard {
                 Some(delay)
             }
             Event::Command => {
-                let command = listening.a.command().to_vec();
-                let (mut state, said) = self.ask(state, Some(command));
-                let said = said?;
-                Some(state.listening.as_mut()?.a.respond(&said, Ticks::ZERO, answer))
+                state.incoming = Some(listening.a.command().to_vec());
+                state.outgoing = None;
+                self.respond(state, answer)
             }
+            Event::Granted => self.respond(state, answer),
             Event::Other => {
                 let tx = frame.ok()?;
                 let is_dep = matches!(tx.data, [SB, _, 0xD4, ..]);
@@ -337,12 +367,15 @@ impl<L: FieldLink> Pn532<L> {
             Waits::Data(code) => {
                 let is_active = state.listening.as_ref().is_some_and(|l| l.session.is_some());
                 let failed = match (state.incoming.take(), is_active, state.is_released) {
-                    (Some(data), ..) => {
-                        Answer::Data(code, Status::OK, &data).encode(answer);
+                    (_, true, true) => Some(ErrorCode::Released),
+                    (Some(mut data), ..) => {
+                        let rest = data.split_off(data.len().min(MAX_DATA));
+                        let more = !rest.is_empty();
+                        Answer::Data(code, Status { more, ..Status::OK }, &data).encode(answer);
+                        state.incoming = more.then_some(rest);
                         return Outcome::Answered;
                     }
                     (None, false, _) => Some(ErrorCode::DepState),
-                    (None, true, true) => Some(ErrorCode::Released),
                     (None, true, false) => None,
                 };
                 if let Some(error) = failed {
@@ -373,6 +406,8 @@ impl<L: FieldLink> Pn532<L> {
             return Err(ErrorCode::InternalOverflow);
         }
         if !more {
+            // What the host did not fetch of the command is of no use any more.
+            state.incoming = None;
             let all = std::mem::take(&mut state.gathered);
             state.outgoing = Some(all);
             antenna.0.1.notify_all();

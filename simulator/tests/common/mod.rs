@@ -69,7 +69,7 @@ impl FieldCard for Echo {
 
     fn receive(&mut self, frame: Received<'_>, _now: Ticks, answer: &mut RxFrame) -> Option<Ticks> {
         match self.card.receive(frame, answer) {
-            Event::Silent => None,
+            Event::Silent | Event::Granted => None,
             Event::Answer(delay) | Event::Activated(delay) | Event::Deselected(delay) => Some(delay),
             Event::Command => {
                 let response = echo(self.card.command());

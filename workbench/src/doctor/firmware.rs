@@ -36,12 +36,15 @@ impl Kind {
             [0xD5, ..] => Self::Refused,
             [0x63 | 0x67..=0x6F, _] => Self::Refused,
             [value] | [0x90, value] | [value, 0x90, 0x00] => Self::Parameter(*value),
-            // Some drivers add the status word that the reader leaves out.
-            [name @ .., 0x90, 0x00] | name if name.len() > 3 && name.iter().all(u8::is_ascii_graphic) => {
-                Self::Name(String::from_utf8_lossy(name).into_owned())
-            }
             [] => Self::Nothing,
-            _ => Self::Refused,
+            other => {
+                // Some drivers add the status word that the reader leaves out.
+                let name = other.strip_suffix(&[0x90, 0x00]).unwrap_or(other);
+                match name.len() > 3 && name.iter().all(u8::is_ascii_graphic) {
+                    true => Self::Name(String::from_utf8_lossy(name).into_owned()),
+                    false => Self::Refused,
+                }
+            }
         }
     }
 }
@@ -54,7 +57,11 @@ fn version(name: &str) -> Option<u16> {
 
 pub(super) fn check(system: &dyn System, facts: &Facts) -> Option<Finding> {
     let readers = facts.readers.as_ref().ok()?;
-    let known = |name: &str| ["ACR122", "RFCARD", "RF1258"].iter().any(|word| name.to_ascii_uppercase().contains(word));
+    let known = |name: &str| {
+        ["ACR122", "RFCARD", "RF1258"]
+            .iter()
+            .any(|word| name.to_ascii_uppercase().contains(word))
+    };
     let asked = readers.iter().filter(|reader| known(&reader.name) && !reader.exclusive);
     // The worst of them, and the first of those.
     asked
@@ -68,8 +75,12 @@ fn examine(system: &dyn System, reader: &str) -> Option<Finding> {
         Look::Is(asked) if asked.len() == QUESTIONS.len() => asked.iter().map(|asked| Kind::of(&asked.answer)).collect::<Vec<_>>(),
         Look::Failed(why) => {
             return Some(
-                Finding::new(NAME, State::Warning, format!("\"{reader}\" does not answer questions to itself: {why}"))
-                    .cured_by(["pull the reader's plug and put it back"]),
+                Finding::new(
+                    NAME,
+                    State::Warning,
+                    format!("\"{reader}\" does not answer questions to itself: {why}"),
+                )
+                .cured_by(["pull the reader's plug and put it back"]),
             );
         }
         // Another program has it, or there is no way to ask it without a card.
@@ -117,7 +128,12 @@ fn examine(system: &dyn System, reader: &str) -> Option<Finding> {
             _ => "does not pass commands on to a PN532".to_owned(),
         };
         return Some(
-            Finding::new(NAME, State::Warning, format!("\"{reader}\" ({called}) {what}: a clone, most likely")).cured_by([
+            Finding::new(
+                NAME,
+                State::Warning,
+                format!("\"{reader}\" ({called}) {what}: a clone, most likely"),
+            )
+            .cured_by([
                 "use it as --reader pcsc:ACR122U; raw mode needs the PN532",
                 "if taps are not seen, use another reader",
             ]),
@@ -144,10 +160,18 @@ fn judge(check: &'static str, reader: &str, called: &str) -> Finding {
     match version(called) {
         None => Finding::new(check, State::Warning, found("no name of an ACR122U's, so perhaps a clone"))
             .cured_by(["if taps are not seen, use another reader"]),
-        Some(..200) => Finding::new(check, State::Warning, found("of the generation before (Touchatag), which other programs do not take either"))
-            .cured_by(["use it as --reader pcsc:ACR122U with the maker's driver (Debian: libacsccid1), or use another reader"]),
-        Some(200..=205) => Finding::new(check, State::Warning, found("so old that libccid refuses it, and card states are made up"))
-            .cured_by(["use the maker's driver (Debian: libacsccid1), or set ifdDriverOptions to 0x0005 in /etc/libccid_Info.plist"]),
+        Some(..200) => Finding::new(
+            check,
+            State::Warning,
+            found("of the generation before (Touchatag), which other programs do not take either"),
+        )
+        .cured_by(["use it as --reader pcsc:ACR122U with the maker's driver (Debian: libacsccid1), or use another reader"]),
+        Some(200..=205) => Finding::new(
+            check,
+            State::Warning,
+            found("so old that libccid refuses it, and card states are made up"),
+        )
+        .cured_by(["use the maker's driver (Debian: libacsccid1), or set ifdDriverOptions to 0x0005 in /etc/libccid_Info.plist"]),
         Some(215 | 216) => Finding::new(
             check,
             State::Note,

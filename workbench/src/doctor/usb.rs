@@ -105,7 +105,10 @@ pub(super) fn check(system: &dyn System, facts: &Facts) -> Option<Finding> {
             );
             return Some(Finding::new(NAME, State::Warning, found).cured_by(["if taps are not seen, use another reader"]));
         }
-        if reader.is_acr122() && !reader.words.is_empty() && !["ACS", "Advanced Card", "ACR122"].iter().any(|own| reader.words.contains(own)) {
+        if reader.is_acr122()
+            && !reader.words.is_empty()
+            && !["ACS", "Advanced Card", "ACR122"].iter().any(|own| reader.words.contains(own))
+        {
             let found = format!(
                 "the ACR122U at {} calls itself \"{}\", where its maker says \"ACS ACR122U PICC Interface\": a clone, most likely",
                 reader.port, reader.words

@@ -1,10 +1,15 @@
 //! Which known applications answer SELECT: our own first, then the AID registry's. Nothing more is sent to any of them.
 
+use std::time::Duration;
+
 use serde::Serialize;
+use tapdoor_captures::decode::Field;
+use tapdoor_captures::{Decoder, Direction, Event, Layer};
 use tapdoor_link::LinkError;
 use tapdoor_protocol::aid::{Aid, registry};
 use tapdoor_protocol::status::StatusWord;
 
+use super::times::Times;
 use super::{Finding, Probe, as_hex, ms};
 
 /// Ours, in the order in which a lock would ask; Aliro's are in the registry as well.
@@ -64,8 +69,12 @@ pub struct Application {
     /// These bytes; some cards put their serial number there.
     #[serde(serialize_with = "as_hex::serialize")]
     pub data: Vec<u8>,
+    /// What they mean, as `tapdoor show` decodes them.
+    pub fields: Vec<Field>,
     /// How long the answer took.
     pub ms: f64,
+    /// The times of this and four more answers of an application that is there.
+    pub times: Option<Times>,
 }
 
 pub(super) fn check(probe: &mut Probe<'_>) -> Result<(), LinkError> {
@@ -80,17 +89,45 @@ pub(super) fn check(probe: &mut Probe<'_>) -> Result<(), LinkError> {
             continue;
         }
         let answer = probe.select(aid)?;
+        let state = State::of(answer.sw);
+        let times = match state {
+            State::Present => again(probe, aid, answer.time)?,
+            _ => None,
+        };
         probe.tell(Finding::Application(Application {
             aid: entry.aid.to_string(),
             name: entry.name,
             category: entry.category,
             ours,
-            state: State::of(answer.sw),
+            state,
             sw: answer.sw.to_string(),
             length: answer.data.len(),
+            fields: fields(aid, &answer.data, answer.sw),
             data: answer.data,
             ms: ms(answer.time),
+            times,
         }));
     }
     Ok(())
+}
+
+/// How often an application that is there is asked in all.
+const ASKED: usize = 5;
+
+/// The times of `first` and of further answers to the same SELECT.
+fn again(probe: &mut Probe<'_>, aid: &[u8], first: Duration) -> Result<Option<Times>, LinkError> {
+    let mut times = vec![first];
+    while times.len() < ASKED {
+        times.push(probe.select(aid)?.time);
+    }
+    Ok(Times::of(&times))
+}
+
+/// What is in an answer to SELECT.
+fn fields(aid: &[u8], data: &[u8], sw: StatusWord) -> Vec<Field> {
+    let command = [&[0x00, 0xA4, 0x04, 0x00, aid.len() as u8], aid, &[0x00]].concat();
+    let answer = [data, &sw.0.to_be_bytes()].concat();
+    let mut decoder = Decoder::new();
+    decoder.decode(&Event::new(0, Layer::Apdu).bytes(Direction::Out, command));
+    decoder.decode(&Event::new(0, Layer::Apdu).bytes(Direction::In, answer)).fields
 }

@@ -12,7 +12,9 @@
 //! | [`android`] | host card emulation of Android | its liveness AID |
 //! | [`applications`] | our own applications, and those of the AID registry | SELECT of each |
 //! | [`times`] | answer times | nothing: the sum of what was asked |
+//! | [`air`] | frame delay, waiting times, S(WTX) | nothing: the frames of the tape, where there are any |
 
+pub mod air;
 pub mod android;
 pub mod applications;
 pub mod atr;
@@ -44,6 +46,8 @@ pub enum Finding {
     Application(applications::Application),
     /// How long the answers took.
     Times(times::Times),
+    /// What the frames tell; whoever has them adds it.
+    Air(air::Air),
 }
 
 /// A check: `Err` ends the probe.

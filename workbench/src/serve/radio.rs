@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use tapdoor_hce_card::radio::{Appearance, Pace, RadioCard};
 use tapdoor_hce_card::serve::udp::UdpCard;
@@ -18,11 +17,8 @@ use tapdoor_simulator::pn532::target::Antenna;
 use tapdoor_simulator::pn532::{Pn532, hsu};
 
 use super::acr122u::Acr122uCard;
-use super::{Carry, Failed, ServeSpec, failed};
+use super::{Carry, Failed, SILENCE, ServeSpec, failed};
 use crate::sim::SharedPhone;
-
-/// How long a phone that hangs is waited for.
-const SILENCE: Duration = Duration::from_secs(10);
 
 /// A place that is open.
 pub(super) enum Opened {
@@ -51,7 +47,9 @@ impl Opened {
                 Err(e) => Err(failed(&place, &e, "choose another port (0: any)")),
             },
             ServeSpec::VpcdAcr122u(address) => Ok(Self::VpcdAcr122u(address.clone())),
-            ServeSpec::Vpcd(_) | ServeSpec::TcpListen(_) => Err(failed(&place, &"no place with a field", "use another form")),
+            ServeSpec::Vpcd(_) | ServeSpec::TcpListen(_) | ServeSpec::Libnfc(_) => {
+                Err(failed(&place, &"no place with a field", "use another form"))
+            }
         }
     }
 

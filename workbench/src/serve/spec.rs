@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::address::{Port, is_host_port};
+
 /// When the phone is in the field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Carry {
@@ -30,7 +32,15 @@ pub enum ServeSpec {
     Ifd(PathBuf, Carry),
     /// At a UDP socket.
     Udp(String),
+    /// On a real PN532 that libnfc has under this name.
+    Libnfc(String),
 }
+
+/// All of them, for people.
+const FORMS: &str = "write vpcd:HOST:PORT[,as=acr122u], tcp-listen:HOST:PORT, pn532:PATH, ifd:SOCKET, udp:HOST:PORT or libnfc:CONNSTRING";
+/// Why an ACR122U is refused.
+const ACR122: &str = "an ACR122U cannot be a card (its controller does not let the PN532 be a target); take a PN532 on a serial line, libnfc:pn532_uart:PATH";
+const NO_LIBNFC: &str = "this build has no libnfc; build with `--features libnfc` (libnfc-dev and libclang-dev are needed), or show the phone to a simulated reader, pn532:PATH";
 
 /// What is wrong with the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,13 +58,23 @@ impl FromStr for ServeSpec {
             text: text.to_owned(),
             detail,
         };
-        let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
+        let (kind, rest) = text.split_once(':').ok_or_else(|| wrong(FORMS.into()))?;
+        if kind == "libnfc" {
+            return match rest {
+                _ if !cfg!(feature = "libnfc") => Err(wrong(NO_LIBNFC.into())),
+                name if name.starts_with("acr122") => Err(wrong(ACR122.into())),
+                name => Ok(Self::Libnfc(name.into())),
+            };
+        }
         let mut parts = rest.split(',');
         let place = parts.next().unwrap_or_default();
         let mut carry = Carry::default();
         let mut is_acr122u = false;
         let mut peer = None;
         let has_field = matches!(kind, "pn532" | "ifd");
+        if !matches!(kind, "vpcd" | "tcp-listen" | "udp" | "pn532" | "ifd") {
+            return Err(wrong(FORMS.into()));
+        }
         for option in parts {
             match option.split_once('=').unwrap_or((option, "")) {
                 ("as", "acr122u") if kind == "vpcd" => is_acr122u = true,
@@ -76,11 +96,11 @@ impl FromStr for ServeSpec {
                 }
             }
         }
-        let address = || {
-            if place.contains(':') {
+        let address = |port| {
+            if is_host_port(place, port) {
                 Ok(place.to_owned())
             } else {
-                Err(wrong(format!("write {kind}:HOST:PORT")))
+                Err(wrong(format!("write {kind}:HOST:PORT, for instance {kind}:127.0.0.1:35963")))
             }
         };
         let path = || {
@@ -91,15 +111,13 @@ impl FromStr for ServeSpec {
             }
         };
         match kind {
-            "vpcd" if is_acr122u => address().map(Self::VpcdAcr122u),
-            "vpcd" => address().map(Self::Vpcd),
-            "tcp-listen" => address().map(Self::TcpListen),
-            "udp" => address().map(Self::Udp),
+            "vpcd" if is_acr122u => address(Port::Known).map(Self::VpcdAcr122u),
+            "vpcd" => address(Port::Known).map(Self::Vpcd),
+            "tcp-listen" => address(Port::Any).map(Self::TcpListen),
+            "udp" => address(Port::Any).map(Self::Udp),
             "pn532" => Ok(Self::Pn532(path()?, carry, peer)),
             "ifd" => Ok(Self::Ifd(path()?, carry)),
-            _ => Err(wrong(
-                "write vpcd:HOST:PORT[,as=acr122u], tcp-listen:HOST:PORT, pn532:PATH, ifd:SOCKET or udp:HOST:PORT".into(),
-            )),
+            _ => Err(wrong(FORMS.into())),
         }
     }
 }
@@ -120,6 +138,7 @@ impl fmt::Display for ServeSpec {
             Self::Pn532(path, ..) => write!(f, "pn532:{}", path.display()),
             Self::Ifd(path, _) => write!(f, "ifd:{}", path.display()),
             Self::Udp(address) => write!(f, "udp:{address}"),
+            Self::Libnfc(name) => write!(f, "libnfc:{name}"),
         }
     }
 }
@@ -143,6 +162,10 @@ mod tests {
             spec("pn532:/x,peer=/y"),
             ServeSpec::Pn532("/x".into(), Carry::default(), Some("/y".into()))
         );
+        if cfg!(feature = "libnfc") {
+            assert_eq!(spec("libnfc:pn532_uart:/dev/x"), ServeSpec::Libnfc("pn532_uart:/dev/x".into()));
+            assert_eq!(spec("libnfc:"), ServeSpec::Libnfc(String::new()));
+        }
         let carry = Carry {
             after: Duration::from_millis(1500),
             stay: Some(Duration::from_secs(2)),
@@ -155,6 +178,22 @@ mod tests {
         for (text, part) in [
             ("", "write vpcd"),
             ("serial:/dev/x", "write vpcd"),
+            ("serial:/dev/x,after=1", "write vpcd"),
+            ("vpcd", "write vpcd"),
+            ("vpcd:", "HOST:PORT"),
+            ("vpcd:vpcd:127.0.0.1:35963", "HOST:PORT"),
+            ("vpcd:127.0.0.1:0", "HOST:PORT"),
+            ("vpcd:127.0.0.1:65536,as=acr122u", "HOST:PORT"),
+            ("tcp-listen:here:", "HOST:PORT"),
+            ("udp:udp:127.0.0.1:5", "HOST:PORT"),
+            (
+                "libnfc:acr122_usb:001:002",
+                if cfg!(feature = "libnfc") {
+                    "cannot be a card"
+                } else {
+                    "--features libnfc"
+                },
+            ),
             ("vpcd:x", "HOST:PORT"),
             ("vpcd:127.0.0.1:1,as=other", "as=acr122u"),
             ("vpcd:127.0.0.1:1,after=1", "as=acr122u"),

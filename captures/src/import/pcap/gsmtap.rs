@@ -70,6 +70,10 @@ impl Gsmtap {
                     }
                 }
             }
+            // Made for the ATR in a tape's header: nothing was reset.
+            1 if told.as_ref().is_some_and(|told| told.extra.get("header").is_some()) => {
+                out.header.atr.get_or_insert_with(|| data.to_vec());
+            }
             1 => {
                 out.next_tap();
                 out.header.atr.get_or_insert_with(|| data.to_vec());

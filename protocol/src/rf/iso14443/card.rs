@@ -19,6 +19,8 @@ pub enum Event {
     Answer(Ticks),
     /// [`Card::command`] is complete: [respond](Card::respond) to it.
     Command,
+    /// More time was granted after [`Card::ask_for_time`]: [respond](Card::respond) to the command, or ask again.
+    Granted,
     /// ISO-DEP has begun. The answer goes out after this delay.
     Activated(Ticks),
     /// The reader has ended ISO-DEP. The answer goes out after this delay.
@@ -245,7 +247,7 @@ impl Card {
             }
             dep::Heard::Granted => match self.pending.take() {
                 Some((response, work)) => Event::Answer(self.work(response, work, answer)),
-                None => Event::Silent,
+                None => Event::Granted,
             },
             dep::Heard::Deselected => {
                 let delay = self.put(answer);
@@ -270,6 +272,13 @@ impl Card {
             return self.put(answer).max(work);
         }
         self.work(response.to_vec(), work, answer)
+    }
+
+    /// Asks for one waiting time more, because somebody else still works on the response (S(WTX), ISO/IEC 14443-4 7.2.2). Fills `answer`
+    /// and returns the delay after which it goes out; [`Event::Granted`] follows.
+    pub fn ask_for_time(&mut self, answer: &mut RxFrame) -> Ticks {
+        self.dep.ask_for_time(1);
+        self.put(answer)
     }
 
     fn work(&mut self, response: Vec<u8>, work: Ticks, answer: &mut RxFrame) -> Ticks {

@@ -2,11 +2,11 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`messages`] | a tap's APDUs as whole messages |
-//! | [`keys`] | what there is to verify with |
-//! | [`transcript`] | salts, infos, signed data and channels, a second time |
-//! | [`checks`] | every value, one by one |
-//! | [`vault`] | the vault of today's reader, with the randomness of then |
+//! | `messages` | a tap's APDUs as whole messages |
+//! | `keys` | what there is to verify with |
+//! | `transcript` | salts, infos, signed data and channels, a second time |
+//! | `checks` | every value, one by one |
+//! | `vault` | the vault of today's reader, with the randomness of then |
 //!
 //! What proves what: lock.toml alone proves the reader's signature and certificate over AUTH0 and its answer. A Kpersistent proves a whole fast
 //! phase. An ephemeral private key of either side proves a whole standard phase, and gives the Kpersistent of the fast ones behind it.

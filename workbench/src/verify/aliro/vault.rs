@@ -87,8 +87,13 @@ impl TapeVault {
 
 impl AliroVault for TapeVault {
     fn agreement_key(&mut self) -> Result<(KeyRef, PublicKey), VaultError> {
-        let current = self.current.as_ref().ok_or(VaultError::Random)?;
+        let current = match self.current.take() {
+            Some(current) => current,
+            // The tape has no transaction here: any key will do, and the command that is made of it is another than the tape's.
+            None => Drawn::stand_in().ok_or(VaultError::Random)?,
+        };
         let public = current.ephemeral;
+        self.current = Some(current);
         Ok((self.keep(Key::Ephemeral), public))
     }
 
