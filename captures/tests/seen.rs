@@ -205,7 +205,12 @@ fn an_atr_in_the_header_does_not_become_a_reset() {
     let dump = format!("# ATR: 3B80800101\n# PROTOCOL: T=1\n{SELECT}\n6A82\n");
     let (_, events) = read(dump.as_bytes());
     let mut other = Vec::new();
-    let report = export::convert(Import::open(Cursor::new(dump.into_bytes()), None).unwrap(), Format::Gsmtap, &mut other).unwrap();
+    let report = export::convert(
+        Import::open(Cursor::new(dump.into_bytes()), None).unwrap(),
+        Format::Gsmtap,
+        &mut other,
+    )
+    .unwrap();
     assert!(report.losses.is_empty(), "{:?}", report.losses.list());
     assert_eq!(read(&other).1, events);
 }

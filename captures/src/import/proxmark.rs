@@ -229,7 +229,10 @@ impl Listing {
             "Tag" => Some(Direction::In),
             "" => None,
             // What the client has deciphered of the frame above it.
-            "*" => return Ok(self.deciphered(data, text)),
+            "*" => {
+                self.deciphered(data, text);
+                return Ok(());
+            }
             other => return Err(Wrong::new(format!("\"{}\" as the source", shown(other.as_bytes()))).expected("Rdr or Tag")),
         };
         match dir {
