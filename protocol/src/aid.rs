@@ -227,6 +227,7 @@ pub fn name_of(aid: &[u8]) -> Option<Cow<'static, str>> {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
     use alloc::vec::Vec;
 
     use super::*;

@@ -101,6 +101,7 @@ fn the_quirks_of_real_ones() {
     let (mut reader, hand) = reader(Quirks {
         stale_answers: true,
         bare_parameter: true,
+        ..Quirks::default()
     });
     hand.hold(true);
     assert!(reader.power_on().is_some());

@@ -235,11 +235,11 @@ fn replay(name: &str, vector: &Value, transaction: &Value, tap: &[Pair], step_up
     let laid = laid_by_hand(transaction);
     let mut reader = reader(vector, transaction, tap, vault);
     let commands = whole(tap);
-    let statuses = commands.iter().filter(|w| w.ins == EXCHANGE).filter_map(|w| {
+    let mut statuses = commands.iter().filter(|w| w.ins == EXCHANGE).filter_map(|w| {
         let plain = plain(transaction, &w.data)?;
         ExchangeCommand::parse(&plain).ok()?.status
     });
-    let opens = statuses.last().map(|status| status.is_success());
+    let opens = statuses.next_back().map(|status| status.is_success());
     let fci = tap[0].1.strip_suffix(&[0x90, 0x00]).unwrap();
     let mut rest = &tap[1..];
     let mut step = reader.begin(vault, &BeginData { clock: 1, fci }.encode()).unwrap();
