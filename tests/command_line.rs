@@ -956,7 +956,12 @@ fn a_probe_says_what_a_phone_is_and_its_tape_says_it_again() {
     // Answer times aside.
     let without_times = |events: &[Value]| -> Vec<Value> {
         let mut rest: Vec<Value> = events.iter().skip(1).filter(|event| event["event"] != "times").cloned().collect();
-        rest.iter_mut().for_each(|event| event["ms"] = Value::Null);
+        for event in &mut rest {
+            event["ms"] = Value::Null;
+            if event["times"]["answers"].is_u64() {
+                event["times"] = event["times"]["answers"].take();
+            }
+        }
         rest
     };
     let (code, again, stderr) = json(&["probe", "--reader", &format!("tape:{tape}")]);

@@ -2,6 +2,7 @@
 
 mod drawing;
 mod lines;
+mod pipeline;
 mod style;
 mod timing;
 

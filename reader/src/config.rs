@@ -17,6 +17,7 @@ use tapdoor_protocol::aliro::ReaderIdentifier;
 use tapdoor_protocol::door::REQUIRE_USER;
 use tapdoor_protocol::ids::{Iccid, Imsi, LockId, Mac, Msisdn};
 use tapdoor_protocol::rf::frame::{BitRate, Technology};
+use tapdoor_protocol::rf::polling::Annotation;
 use tapdoor_protocol::vault;
 
 use crate::policy::Caps;
@@ -177,6 +178,7 @@ struct RawFeedback {
 struct RawPolling {
     technologies: Option<Spanned<Vec<Field>>>,
     annotation: Option<Field>,
+    aliro_subtype: Option<Spanned<u8>>,
     rate: Option<Spanned<u32>>,
 }
 
@@ -344,6 +346,7 @@ impl LockConfig {
         } else if raw.server.is_some() {
             return Err(file.error_in_file("a lock with a [server] needs a `signing-key`, by which its chip signs its requests"));
         }
+        let has_aliro = methods.contains(&Method::Aliro);
         Ok(Self {
             id,
             store,
@@ -366,7 +369,7 @@ impl LockConfig {
                 run: raw.door.run.clone(),
             },
             feedback: raw.feedback.enabled.unwrap_or(true),
-            polling: polling(file, &raw.polling)?,
+            polling: polling(file, &raw.polling, identifier, has_aliro)?,
             personalisation: Personalisation {
                 applications,
                 list,
@@ -382,7 +385,18 @@ impl LockConfig {
 /// The longest polling frame, without its checksum: an enhanced contactless polling frame has at most 20 bytes.
 const MAX_ANNOTATION: usize = 32;
 
-fn polling(file: &File, raw: &RawPolling) -> Result<Polling, ConfigError> {
+/// The subtype of an access reader's polling frame that phones were seen to take.
+const ACCESS: u8 = 0x06;
+
+/// The terminal capabilities of Aliro.
+const ALIRO: [u8; 3] = [0x20, 0x42, 0x20];
+
+/// The frame by which phones know an Aliro reader of this group.
+fn aliro_frame(reader: ReaderIdentifier, subtype: u8) -> Vec<u8> {
+    Annotation::ecp_access(subtype, ALIRO, &reader.group()[..8]).data
+}
+
+fn polling(file: &File, raw: &RawPolling, reader: Option<ReaderIdentifier>, has_aliro: bool) -> Result<Polling, ConfigError> {
     let mut polling = Polling::default();
     if let Some(words) = &raw.technologies {
         let words: Vec<Technology> = words
@@ -396,7 +410,19 @@ fn polling(file: &File, raw: &RawPolling) -> Result<Polling, ConfigError> {
     if let (false, false, Some(words)) = (polling.type_a, polling.type_b, &raw.technologies) {
         return Err(file.error(&words.span(), "is empty: name at least one of a, b"));
     }
-    if let Some(field) = &raw.annotation {
+    let subtype = raw.aliro_subtype.as_ref().map_or(ACCESS, |subtype| *subtype.get_ref());
+    // An iPhone shows its key to nobody else, and other phones do not mind.
+    polling.annotation = reader.filter(|_| has_aliro).map(|reader| aliro_frame(reader, subtype));
+    match raw.annotation.as_ref().map(|field| field.get_ref().as_str()) {
+        Some("none") => polling.annotation = None,
+        Some("aliro") => {
+            let span = raw.annotation.as_ref().map(Spanned::span).unwrap_or_default();
+            let missing = || file.error(&span, "needs a section [aliro], whose group the frame names; `tapdoor aliro reader` makes one");
+            polling.annotation = Some(aliro_frame(reader.ok_or_else(missing)?, subtype));
+        }
+        _ => {}
+    }
+    if let Some(field) = raw.annotation.as_ref().filter(|field| !matches!(field.get_ref().as_str(), "none" | "aliro")) {
         let frame = file.bytes(field)?;
         if !(2..=MAX_ANNOTATION).contains(&frame.len()) {
             let detail = format!(

@@ -81,3 +81,30 @@ fn every_field_can_be_wrong_and_the_error_says_which() {
     ];
     assert!(parse(&[], &turned).unwrap_err().contains("before"));
 }
+
+#[test]
+fn a_reader_in_raw_mode_names_its_group_between_polls() {
+    let frame = |methods: &str, polling: &str| {
+        let text = format!(
+            "id = \"1112131415161718\"\nstore = \"lock.chip\"\nmethods = [{methods}]\n{polling}\n[aliro]\ngroup = \"{}\"\nsub = \"{}\"\nkey = \"{}\"\n",
+            "0123456789abcdef".repeat(2),
+            "11".repeat(16),
+            "07".repeat(32)
+        );
+        let config = LockConfig::parse(Path::new("lock.toml"), &text).map_err(|e| e.to_string())?;
+        Ok::<_, String>(config.polling.annotation.map(hex::encode))
+    };
+    let wakes = |subtype: &str| Ok(Some(format!("6a02cb02{subtype}2042200123456789abcdef")));
+    let none = Ok(None);
+    assert_eq!(frame("\"aliro\"", ""), wakes("06"));
+    assert_eq!(frame("\"aliro\"", "[polling]\naliro-subtype = 4"), wakes("04"));
+    assert_eq!(frame("\"challenge-response\"", ""), none);
+    assert_eq!(frame("\"challenge-response\"", "[polling]\nannotation = \"aliro\""), wakes("06"));
+    assert_eq!(frame("\"aliro\"", "[polling]\nannotation = \"none\""), none);
+    assert_eq!(frame("\"aliro\"", "[polling]\nannotation = \"6a0102\""), Ok(Some("6a0102".into())));
+    assert!(frame("\"aliro\"", "[polling]\nannotation = \"Aliro\"").is_err());
+    // Without the section there is no group to name.
+    let text = "id = \"1112131415161718\"\nstore = \"lock.chip\"\n[polling]\nannotation = \"aliro\"\n";
+    let error = LockConfig::parse(Path::new("lock.toml"), text).unwrap_err().to_string();
+    assert!(error.contains("annotation") && error.contains("[aliro]"), "{error}");
+}
