@@ -2,7 +2,6 @@
 
 mod drawing;
 mod lines;
-mod pipeline;
 mod style;
 mod timing;
 

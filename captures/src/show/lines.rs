@@ -2,7 +2,6 @@
 
 use std::io::Write;
 
-use super::pipeline::{self, Item};
 use super::timing::{self, Timing};
 use super::{Counter, Filter, ShowError, Style, clean};
 use crate::decode::Decoder;
@@ -13,6 +12,9 @@ use crate::read::{Cut, Events};
 /// So many bytes of data stand on a line.
 const BYTES: usize = 24;
 
+/// So much is gathered before it is written.
+const GATHERED: usize = 1 << 15;
+
 /// Shows a tape as text without colour, one line an event: number, milliseconds, gap, layer, direction, name, and the first bytes.
 ///
 /// Names and status words are decoded, fields are not, and nothing is drawn: this is the quick form.
@@ -20,65 +22,43 @@ const BYTES: usize = 24;
 /// # Errors
 /// [`ShowError`]; what was understood before is in the output.
 pub fn plain<E: Events, W: Write>(mut events: E, filter: &Filter, out: &mut W) -> Result<Option<Cut>, ShowError> {
-    let mut lines = Lines {
-        filter,
-        untimed: timing::is_untimed(events.header()),
-        counter: Counter::default(),
-        timing: Timing::default(),
-    };
+    let untimed = timing::is_untimed(events.header());
     let mut decoder = Decoder::brief();
-    let outcome = pipeline::run(&mut events, &mut decoder, |item, text| lines.line(item, text), out);
-    let mut end = Vec::new();
-    lines.summary(&mut end);
-    if let Some(cut) = events.cut() {
-        end.extend_from_slice(format!("{cut}\n").as_bytes());
-    }
-    out.write_all(&end)?;
-    outcome?;
-    Ok(events.cut())
-}
-
-/// Makes lines of events.
-struct Lines<'a> {
-    filter: &'a Filter,
-    untimed: bool,
-    counter: Counter,
-    timing: Timing,
-}
-
-impl Lines<'_> {
-    /// Where the time of the tap went that has ended.
-    fn summary(&mut self, lines: &mut Vec<u8>) {
-        // A vector takes everything.
-        let _ = self.timing.finish(self.untimed, Style::Plain, lines);
-    }
-
-    fn line(&mut self, item: &Item, lines: &mut Vec<u8>) {
-        let Item { event, block, decoded } = item;
-        if !self.filter.shows(event) {
-            return;
+    let mut counter = Counter::default();
+    let mut timing = Timing::default();
+    let mut lines = Vec::with_capacity(GATHERED + (1 << 12));
+    let mut outcome = Ok(());
+    let mut event = Event::new(0, Layer::Note);
+    while let Some(next) = events.next_into(&mut event) {
+        if let Err(error) = next {
+            outcome = Err(error);
+            break;
         }
-        if self.counter.begins(event) {
-            self.summary(lines);
+        let (block, decoded) = decoder.decode_apart(&event);
+        if !filter.shows(&event) {
+            continue;
+        }
+        if counter.begins(&event) {
+            timing.finish(untimed, Style::Plain, &mut lines)?;
             if let Some(tap) = event.tap {
-                lines.extend_from_slice(format!("tap {tap}\n").as_bytes());
+                writeln!(lines, "tap {tap}")?;
             }
         }
-        let shown = self.counter.line(event, decoded);
+        let shown = counter.line(&event, &decoded);
         match (shown.number, event.dir) {
-            (Some(number), Some(Direction::Out) | None) => decimal::<6>(number, lines),
+            (Some(number), Some(Direction::Out) | None) => decimal::<6>(number, &mut lines),
             _ => lines.extend_from_slice(b"      "),
         }
-        if !self.untimed {
+        if !untimed {
             lines.push(b' ');
-            fixed::<12>(shown.since_start, false, lines);
+            fixed::<12>(shown.since_start, false, &mut lines);
             lines.push(b' ');
             match shown.gap {
-                Some(gap) => fixed::<10>(gap, true, lines),
+                Some(gap) => fixed::<10>(gap, true, &mut lines),
                 None => lines.extend_from_slice(b"          "),
             }
         }
-        where_and_which_way(event, lines);
+        where_and_which_way(&event, &mut lines);
         // What frames and APDUs are called consists of our own words.
         let ours = event.dir.is_some() && event.data.is_some() && matches!(event.layer, Layer::Rf | Layer::Apdu | Layer::Chip);
         if let Some(block) = block {
@@ -90,14 +70,25 @@ impl Lines<'_> {
             false => lines.extend_from_slice(clean(&decoded.name).as_bytes()),
         }
         if let Some(data) = &event.data {
-            bytes(data, event, lines);
+            bytes(data, &event, &mut lines);
         }
         while lines.last() == Some(&b' ') {
             lines.pop();
         }
         lines.push(b'\n');
-        self.timing.add(event, decoded);
+        if lines.len() >= GATHERED {
+            out.write_all(&lines)?;
+            lines.clear();
+        }
+        timing.add(&event, &decoded);
     }
+    timing.finish(untimed, Style::Plain, &mut lines)?;
+    if let Some(cut) = events.cut() {
+        writeln!(lines, "{cut}")?;
+    }
+    out.write_all(&lines)?;
+    outcome?;
+    Ok(events.cut())
 }
 
 /// Layer and arrow, a blank before them.
