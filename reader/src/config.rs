@@ -417,12 +417,21 @@ fn polling(file: &File, raw: &RawPolling, reader: Option<ReaderIdentifier>, has_
         Some("none") => polling.annotation = None,
         Some("aliro") => {
             let span = raw.annotation.as_ref().map(Spanned::span).unwrap_or_default();
-            let missing = || file.error(&span, "needs a section [aliro], whose group the frame names; `tapdoor aliro reader` makes one");
+            let missing = || {
+                file.error(
+                    &span,
+                    "needs a section [aliro], whose group the frame names; `tapdoor aliro reader` makes one",
+                )
+            };
             polling.annotation = Some(aliro_frame(reader.ok_or_else(missing)?, subtype));
         }
         _ => {}
     }
-    if let Some(field) = raw.annotation.as_ref().filter(|field| !matches!(field.get_ref().as_str(), "none" | "aliro")) {
+    if let Some(field) = raw
+        .annotation
+        .as_ref()
+        .filter(|field| !matches!(field.get_ref().as_str(), "none" | "aliro"))
+    {
         let frame = file.bytes(field)?;
         if !(2..=MAX_ANNOTATION).contains(&frame.len()) {
             let detail = format!(
