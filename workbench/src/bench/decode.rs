@@ -10,7 +10,10 @@ use serde::Serialize;
 use tapdoor_captures::export;
 use tapdoor_captures::{Crc, Direction, Event, Events, Filter, Format, Header, Import, Layer, ReadError, rf, show};
 
-use super::BenchError;
+use super::{BenchError, median};
+
+/// So often both decode the file.
+const ROUNDS: usize = 3;
 
 /// How often tshark's time ours must go into its own.
 pub const LIMIT: f64 = 20.0;
@@ -120,7 +123,7 @@ pub fn write(path: &Path, frames: u64) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// Decodes a file of so many frames, by us and by tshark.
+/// Decodes a file of so many frames, by us and by tshark in turn, three times; medians of each.
 ///
 /// # Errors
 /// When the file cannot be made or read.
@@ -128,22 +131,27 @@ pub fn measure(folder: &Path, frames: u64) -> Result<DecodeCost, BenchError> {
     let path = folder.join("frames.pcapng");
     write(&path, frames)?;
     let bytes = std::fs::metadata(&path)?.len();
-    let begun = Instant::now();
-    let events =
-        Import::open(BufReader::with_capacity(1 << 16, File::open(&path)?), None).map_err(|e| BenchError::Decode(e.to_string()))?;
-    let mut out = BufWriter::with_capacity(1 << 16, io::sink());
-    show::plain(events, &Filter::default(), &mut out).map_err(|e| BenchError::Decode(e.to_string()))?;
-    out.flush()?;
-    let seconds = begun.elapsed().as_secs_f64();
-    let begun = Instant::now();
-    let tshark = Command::new("tshark")
-        .args(["-d", "iso14443.subdissector,iso7816", "-r"])
-        .arg(&path)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    let tshark_seconds = tshark.is_ok_and(|status| status.success()).then(|| begun.elapsed().as_secs_f64());
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let begun = Instant::now();
+        let events =
+            Import::open(BufReader::with_capacity(1 << 16, File::open(&path)?), None).map_err(|e| BenchError::Decode(e.to_string()))?;
+        let mut out = BufWriter::with_capacity(1 << 16, io::sink());
+        show::plain(events, &Filter::default(), &mut out).map_err(|e| BenchError::Decode(e.to_string()))?;
+        out.flush()?;
+        ours.push(begun.elapsed().as_secs_f64());
+        let begun = Instant::now();
+        let tshark = Command::new("tshark")
+            .args(["-d", "iso14443.subdissector,iso7816", "-r"])
+            .arg(&path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        theirs.extend(tshark.is_ok_and(|status| status.success()).then(|| begun.elapsed().as_secs_f64()));
+    }
+    let seconds = median(&mut ours);
+    let tshark_seconds = (!theirs.is_empty()).then(|| median(&mut theirs));
     Ok(DecodeCost {
         frames,
         bytes,
