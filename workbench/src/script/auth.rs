@@ -118,3 +118,14 @@ impl OwnLock {
         Some(tap)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parser_takes_the_words_that_a_tap_knows_and_no_others() {
+        let words = Method::WORDS.iter().map(|(word, _)| *word).chain(["aka-milenage", "aka-tuak"]);
+        assert!(words.eq(super::super::parse::METHODS));
+    }
+}

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tapdoor_protocol::door::Reason;
-use tapdoor_reader::config::Method;
 
 use super::lex::{self, Word};
 use super::pattern::Pattern;
@@ -17,6 +16,9 @@ const MAX_DEPTH: usize = 16;
 const MAX_RANDOM: usize = 65_535;
 /// The longest time that may be waited or compared with.
 const MAX_SECONDS: f64 = 86_400.0;
+
+/// What `auth` and `skip .. method` take; which method each word is, the step `auth` knows.
+pub(crate) const METHODS: [&str; 6] = ["challenge-response", "aka", "usim", "aliro", "aka-milenage", "aka-tuak"];
 
 const STEPS: &str = "a step: select, apdu, expect, let, default, reset, auth, wait, include, for, skip, test, note or fail";
 const EXPECTS: &str = "sw, data, tag, no tag, length, time, open, fail, equal or different";
@@ -303,12 +305,11 @@ impl<'a> Words<'a> {
 
     /// A method by its name; which one a value names is known later.
     fn method(&mut self) -> Result<Text, ParseError> {
-        let known = || Method::WORDS.iter().map(|(name, _)| *name).chain(["aka-milenage", "aka-tuak"]);
-        let expected = format!("one of {}", known().collect::<Vec<_>>().join(", "));
+        let expected = format!("one of {}", METHODS.join(", "));
         let word = self.next(&expected)?;
         let text = rest_text(&self.place(word.column), word)?;
         match text.0.as_slice() {
-            [Part::Plain(name)] if !known().any(|known| known == name) => Err(self.wrong(word, expected)),
+            [Part::Plain(name)] if !METHODS.contains(&name.as_str()) => Err(self.wrong(word, expected)),
             _ => Ok(text),
         }
     }
