@@ -141,7 +141,7 @@ exchanges() {
     cat "$WORK/driver.log" >&2
     grep -q "\"acr122_pcsc:$1\"" <<<"$(last driver devices)" || { last driver devices && echo "not listed: $1" && return 1; }
     grep -q "\"$1 / ACR122U" <<<"$(last driver opened)" || { last driver opened && return 1; }
-    has "$(last driver card)" atqa=0004 sak=20 ats=7577810280 || { last driver card && return 1; }
+    has "$(last driver card)" atqa=0004 sak=20 ats=75778002 || { last driver card && return 1; }
     grep -Eq '"uid": "08[0-9a-f]{6}"' <<<"$(last driver card)" || { last driver card && return 1; }
     [ "$(events driver apdu)" = 4 ] || { echo "$(events driver apdu) answers" && return 1; }
     local n=0 expression
