@@ -411,37 +411,27 @@ fn polling(file: &File, raw: &RawPolling, reader: Option<ReaderIdentifier>, has_
         return Err(file.error(&words.span(), "is empty: name at least one of a, b"));
     }
     let subtype = raw.aliro_subtype.as_ref().map_or(ACCESS, |subtype| *subtype.get_ref());
-    // An iPhone shows its key to nobody else, and other phones do not mind.
-    polling.annotation = reader.filter(|_| has_aliro).map(|reader| aliro_frame(reader, subtype));
-    match raw.annotation.as_ref().map(|field| field.get_ref().as_str()) {
-        Some("none") => polling.annotation = None,
-        Some("aliro") => {
-            let span = raw.annotation.as_ref().map(Spanned::span).unwrap_or_default();
-            let missing = || {
-                file.error(
-                    &span,
-                    "needs a section [aliro], whose group the frame names; `tapdoor aliro reader` makes one",
-                )
-            };
-            polling.annotation = Some(aliro_frame(reader.ok_or_else(missing)?, subtype));
+    polling.annotation = match raw.annotation.as_ref().map(|field| (field, field.get_ref().as_str())) {
+        // An iPhone shows its key to nobody else, and other phones do not mind.
+        None => reader.filter(|_| has_aliro).map(|reader| aliro_frame(reader, subtype)),
+        Some((_, "none")) => None,
+        Some((field, "aliro")) => {
+            let missing = "needs a section [aliro], whose group the frame names; `tapdoor aliro reader` makes one";
+            let reader = reader.ok_or_else(|| file.error(&field.span(), missing))?;
+            Some(aliro_frame(reader, subtype))
         }
-        _ => {}
-    }
-    if let Some(field) = raw
-        .annotation
-        .as_ref()
-        .filter(|field| !matches!(field.get_ref().as_str(), "none" | "aliro"))
-    {
-        let frame = file.bytes(field)?;
-        if !(2..=MAX_ANNOTATION).contains(&frame.len()) {
-            let detail = format!(
-                "is a frame of {} bytes, where 2 to {MAX_ANNOTATION} can be, without checksum",
-                frame.len()
-            );
-            return Err(file.error(&field.span(), detail));
+        Some((field, _)) => {
+            let frame = file.bytes(field)?;
+            if !(2..=MAX_ANNOTATION).contains(&frame.len()) {
+                let detail = format!(
+                    "is a frame of {} bytes, where 2 to {MAX_ANNOTATION} can be, without checksum",
+                    frame.len()
+                );
+                return Err(file.error(&field.span(), detail));
+            }
+            Some(frame.to_vec())
         }
-        polling.annotation = Some(frame.to_vec());
-    }
+    };
     if let Some(rate) = &raw.rate {
         let found = BitRate::ALL
             .into_iter()
