@@ -114,6 +114,8 @@ pub struct Air<'a> {
     pub fault: Box<dyn FnMut(usize) -> Option<Fault> + 'a>,
     pub seen: Vec<Seen>,
     pub exchanges: usize,
+    /// The reader's chip says of a collision that it was one, and nothing of the answers.
+    pub mute: bool,
 }
 
 impl<'a> Air<'a> {
@@ -123,6 +125,7 @@ impl<'a> Air<'a> {
             fault: Box::new(|_| None),
             seen: Vec::new(),
             exchanges: 0,
+            mute: false,
         }
     }
 
@@ -170,6 +173,9 @@ impl<'a> Air<'a> {
             match (bit, first.technology) {
                 (None, _) => {}
                 (Some(bit), Technology::A) => {
+                    if self.mute {
+                        rx.clear();
+                    }
                     return Err(RfError::Collision {
                         bit: self.first_difference(&answers).min(bit),
                     });

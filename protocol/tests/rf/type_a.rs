@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
+use tapdoor_protocol::rf::frame::RfError;
 use tapdoor_protocol::rf::iso14443::type_a::pcd::{Request, Select, SelectError};
 use tapdoor_protocol::rf::iso14443::type_a::picc::{Picc, State};
 use tapdoor_protocol::rf::iso14443::type_a::{Atqa, Sak, Uid};
@@ -49,8 +50,9 @@ fn silence_is_nobody() {
     assert_eq!(air.exchanges, 1);
 }
 
-fn enumerate(cards: &mut [Picc]) -> Vec<Vec<u8>> {
+fn enumerate(cards: &mut [Picc], mute: bool) -> Vec<Vec<u8>> {
     let mut air = Air::new(cards.iter_mut().map(|card| card as &mut dyn Hears).collect());
+    air.mute = mute;
     let mut found = Vec::new();
     while let Some(card) = air.run(&mut Select::new(Request::Reqa)).unwrap() {
         found.push(card.uid.as_bytes().to_vec());
@@ -110,6 +112,45 @@ fn a_card_whose_uid_never_ends_is_refused() {
     assert!(air.exchanges < 50);
 }
 
+/// Regression: bits that the reader did not hand over were taken for zeros, so that two phones (08 and three random bytes) were never told apart.
+#[test]
+fn two_phones_before_a_reader_that_says_collision_and_no_more() {
+    for (one, other) in [
+        ([8, 1, 2, 3], [8, 1, 2, 0x83]),
+        ([8, 0, 0, 0], [8, 0, 0, 1]),
+        ([8, 0xFF, 0xFF, 0x7F], [8, 0xFF, 0xFF, 0xFF]),
+    ] {
+        let found = enumerate(&mut [picc(&one), picc(&other)], true);
+        assert_eq!(found, [other, one]);
+    }
+}
+
+#[test]
+fn a_card_that_leaves_in_the_midst_of_anticollision_is_not_waited_for() {
+    for gone_at in 1..30 {
+        let (mut one, mut other) = (picc(&[8, 0, 0x20, 0]), picc(&[8, 0, 0, 1]));
+        let mut air = Air::new(vec![&mut one, &mut other]);
+        air.mute = true;
+        // From then on nobody hears anything.
+        air.fault = Box::new(move |n| (n >= gone_at).then_some(Fault::Drop));
+        match air.run(&mut Select::new(Request::Wupa)) {
+            Ok(None) => assert!(gone_at < 2),
+            Ok(Some(card)) => assert_eq!(card.uid.as_bytes(), [8, 0, 0, 1]),
+            Err(error) => assert!(
+                matches!(
+                    error,
+                    SelectError::Rf {
+                        error: RfError::Timeout,
+                        ..
+                    }
+                ),
+                "{error}"
+            ),
+        }
+        assert!(air.exchanges < 50);
+    }
+}
+
 fn uid() -> impl Strategy<Value = Vec<u8>> {
     // Few different bytes, so that collisions are deep; the first one is neither the cascade tag nor reserved.
     let byte = prop_oneof![Just(1u8), Just(3), Just(0x80), any::<u8>()];
@@ -131,9 +172,9 @@ fn uid() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn every_card_of_several_is_found_once(uids in proptest::collection::btree_set(uid(), 0..7)) {
+    fn every_card_of_several_is_found_once(uids in proptest::collection::btree_set(uid(), 0..7), mute: bool) {
         let mut cards: Vec<_> = uids.iter().map(|uid| picc(uid)).collect();
-        let found = enumerate(&mut cards);
+        let found = enumerate(&mut cards, mute);
         prop_assert_eq!(found.len(), uids.len());
         prop_assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), uids);
     }

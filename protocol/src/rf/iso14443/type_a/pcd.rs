@@ -37,6 +37,9 @@ pub enum SelectError {
     },
 }
 
+/// Bits of a level without BCC.
+const UID_BITS: usize = 32;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Request,
@@ -48,6 +51,10 @@ enum State {
 
 /// Request, anticollision and selection of one card. Where several stand in the field, the bits in which they differ are taken as 1.
 ///
+/// A reader's chip may say that answers collided and keep the bits before the collision to itself (a PN532 in InCommunicateThru). These bits are
+/// then found one by one: is there a card with a 1 here? Silence says no, and as cards leave READY at a frame that names others, the sequence
+/// begins again with what is known.
+///
 /// A failure begins the whole sequence again, a few times: an error on the way sends the cards back to where they waited.
 #[derive(Debug)]
 pub struct Select {
@@ -58,9 +65,14 @@ pub struct Select {
     state: State,
     atqa: Atqa,
     level: usize,
-    /// What is known of this level's 40 bits.
-    known: [u8; 5],
+    /// The level that is being found; those before it are known.
+    frontier: usize,
+    /// What is known of each level's 40 bits.
+    levels: [[u8; 5]; 3],
+    /// How many of them at the frontier.
     bits: usize,
+    /// Whether the last of these is a guess that no card has answered to yet.
+    guessed: bool,
     frame: [u8; 7],
     uid: [u8; 10],
     uid_length: usize,
@@ -84,8 +96,10 @@ impl Select {
             state: State::Request,
             atqa: Atqa([0; 2]),
             level: 0,
-            known: [0; 5],
+            frontier: 0,
+            levels: [[0; 5]; 3],
             bits: 0,
+            guessed: false,
             frame: [0; 7],
             uid: [0; 10],
             uid_length: 0,
@@ -122,6 +136,7 @@ impl Select {
 
     fn again(&mut self, error: SelectError) {
         self.outcome = Err(error);
+        (self.frontier, self.bits, self.guessed) = (0, 0, false);
         if self.attempts == 0 {
             self.state = State::Done;
         } else {
@@ -133,25 +148,64 @@ impl Select {
     fn begin_level(&mut self, level: usize) {
         self.level = level;
         if let Some(uid) = self.wanted {
-            self.known = uid.level(level);
+            self.set_known(uid.level(level));
             self.state = State::Select;
+            return;
+        }
+        if level > self.frontier {
+            (self.frontier, self.bits, self.guessed) = (level, 0, false);
+        }
+        self.state = if level < self.frontier || self.bits == UID_BITS {
+            State::Select
         } else {
-            self.known = [0; 5];
-            self.bits = 0;
-            self.state = State::Anticollision;
+            State::Anticollision
+        };
+    }
+
+    /// What is known of this level.
+    fn known_bits(&self) -> [u8; 5] {
+        self.levels.get(self.level).copied().unwrap_or_default()
+    }
+
+    fn set_known(&mut self, known: [u8; 5]) {
+        if let Some(level) = self.levels.get_mut(self.level) {
+            *level = known;
         }
     }
 
     /// Takes the bits `from..to` of the level from an answer whose first byte is the one that `from` is in.
     fn take(&mut self, answer: &[u8], from: usize, to: usize) {
+        let mut known = self.known_bits();
         for bit in from..to.min(40) {
             let byte = answer.get(bit / 8 - from / 8).copied().unwrap_or(0);
-            if byte >> (bit % 8) & 1 == 1 {
-                self.known[bit / 8] |= 1 << (bit % 8);
-            } else {
-                self.known[bit / 8] &= !(1 << (bit % 8));
-            }
+            set(&mut known, bit, byte >> (bit % 8) & 1 == 1);
         }
+        self.set_known(known);
+    }
+
+    /// Is there a card with a 1 in bit `at`, the first that is not known?
+    fn guess(&mut self, at: usize) {
+        self.bits = at + 1;
+        self.guessed = true;
+        self.settle(true);
+    }
+
+    /// There is none. The others have left READY: from the request on again, with a 0 there.
+    fn guessed_wrong(&mut self) {
+        self.guessed = false;
+        self.settle(false);
+        self.state = State::Guard;
+    }
+
+    fn settle(&mut self, last: bool) {
+        let mut known = self.known_bits();
+        set(&mut known, self.bits.saturating_sub(1), last);
+        if self.bits == UID_BITS {
+            // BCC follows from the rest.
+            known[4] = known[..4].iter().fold(0, |sum, byte| sum ^ byte);
+            self.state = State::Select;
+        }
+        self.set_known(known);
     }
 
     fn anticollision(&mut self, outcome: Result<(), RfError>, answer: &RxFrame) {
@@ -161,26 +215,26 @@ impl Select {
                 if answer.data.len() != 5 - from / 8 || answer.last_bits != 8 || usize::from(answer.first_bit) != from % 8 {
                     return self.malformed("the UID does not fill up the 40 bits of its level");
                 }
+                self.guessed = false;
                 self.take(&answer.data, from, 40);
-                if self.known.iter().fold(0, |sum, byte| sum ^ byte) != 0 {
+                if self.known_bits().iter().fold(0, |sum, byte| sum ^ byte) != 0 {
                     return self.malformed("BCC is not the sum of the UID's bytes");
                 }
                 self.state = State::Select;
             }
             Err(RfError::Collision { bit }) => {
+                // Nor is the position to be relied on where the bits before it are not said.
+                if answer.data.is_empty() || answer.data.len() * 8 < bit {
+                    return self.guess(from);
+                }
                 let at = from / 8 * 8 + bit;
-                if at < from || at >= 32 {
+                if at < from || at >= UID_BITS {
                     return self.malformed("a collision where the bits are known, or in BCC alone");
                 }
                 self.take(&answer.data, from, at);
-                self.known[at / 8] |= 1 << (at % 8);
-                self.bits = at + 1;
-                if self.bits == 32 {
-                    // BCC follows from the rest.
-                    self.known[4] = self.known[..4].iter().fold(0, |sum, byte| sum ^ byte);
-                    self.state = State::Select;
-                }
+                self.guess(at);
             }
+            Err(RfError::Timeout) if self.guessed => self.guessed_wrong(),
             Err(error) => self.again(SelectError::Rf {
                 level: self.level_number(),
                 error,
@@ -190,6 +244,9 @@ impl Select {
 
     fn selected(&mut self, outcome: Result<(), RfError>, answer: &RxFrame) {
         let level = self.level_number();
+        if outcome == Err(RfError::Timeout) && self.guessed {
+            return self.guessed_wrong();
+        }
         if let Err(error) = outcome {
             return self.again(SelectError::Rf { level, error });
         }
@@ -197,8 +254,9 @@ impl Select {
             return self.malformed("SAK is not one byte");
         };
         let sak = Sak(sak);
-        let tagged = self.known[0] == CASCADE_TAG;
-        let part = if sak.is_cascade() { &self.known[1..4] } else { &self.known[..4] };
+        let known = self.known_bits();
+        let tagged = known[0] == CASCADE_TAG;
+        let part = if sak.is_cascade() { &known[1..4] } else { &known[..4] };
         if sak.is_cascade() && self.level == 2 {
             return self.malformed("SAK says at the third level that the UID goes on");
         }
@@ -226,6 +284,12 @@ impl Select {
     }
 }
 
+fn set(known: &mut [u8; 5], bit: usize, value: bool) {
+    if let Some(byte) = known.get_mut(bit / 8) {
+        *byte = *byte & !(1 << (bit % 8)) | u8::from(value) << (bit % 8);
+    }
+}
+
 impl Dialogue for Select {
     /// `None` when nothing answered.
     type Output = Result<Option<Card>, SelectError>;
@@ -243,15 +307,8 @@ impl Dialogue for Select {
                 let (whole, rest) = (self.bits / 8, self.bits % 8);
                 // At most 31 bits are known here, so NVB is at most 57.
                 let nvb = ((2 + whole) << 4 | rest) as u8;
-                self.frame = [
-                    SEL[self.level.min(2)],
-                    nvb,
-                    self.known[0],
-                    self.known[1],
-                    self.known[2],
-                    self.known[3],
-                    0,
-                ];
+                let [a, b, c, d, _] = self.known_bits();
+                self.frame = [SEL[self.level.min(2)], nvb, a, b, c, d, 0];
                 let data = &self.frame[..2 + self.bits.div_ceil(8)];
                 // Both remainders are below 8.
                 let (last_bits, first_bit) = (if rest == 0 { 8 } else { rest as u8 }, rest as u8);
@@ -259,7 +316,7 @@ impl Dialogue for Select {
                 Step::Exchange(frame, Expect::like(&frame, time::FDT_A_TIMEOUT).from_bit(first_bit))
             }
             State::Select => {
-                let [a, b, c, d, bcc] = self.known;
+                let [a, b, c, d, bcc] = self.known_bits();
                 self.frame = [SEL[self.level.min(2)], NVB_ALL, a, b, c, d, bcc];
                 let frame = Frame::new(Technology::A, &self.frame);
                 Step::Exchange(frame, Expect::like(&frame, time::FDT_A_TIMEOUT))
