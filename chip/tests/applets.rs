@@ -172,7 +172,7 @@ fn bad_commands(r: &mut Recorder, aids: (&Aid, &Aid), authenticate: &[u8]) {
         r.send(who, &[0x80, 0x88, 0, 0, 1, 0, 0]);
         r.send(who, &[0x80, 0x3C, 0, 0, 1, 4]);
         r.send(who, &[0x80, 0x3C, 0, 0, 1, 99]);
-        r.send(who, &[&[0x80, 0x3C, 1, 0, 17][..], &[9; 17]].concat());
+        r.send(who, &[&[0x80, 0x3C, 1, 0, 8][..], &[9; 8]].concat());
         r.send(who, &[0x80, 0x10, 0, 0, 3, 0x90, 1, 0, 0]);
         r.send(who, &[0x80, 0x10, 1, 0, 0]);
         r.send(who, &[0x80, 0x10, 0, 7, 0]);

@@ -333,8 +333,9 @@ fn checks_come_in_the_documented_order() {
             row(&aid, spent, authenticate(0x80, 0x3C, 2, 0, 3), 0x6A86);
             row(&aid, spent, authenticate(0x80, 0x3C, 0, 1, 1), 0x6A86);
             row(&aid, spent, authenticate(0x80, 0x3C, 0, 0, 2), 0x6700);
-            row(&aid, spent, authenticate(0x80, 0x3C, 1, 0, 16), 0x6700);
-            row(&aid, spent, authenticate(0x80, 0x3C, 1, 0, 17), 0x6985);
+            row(&aid, spent, authenticate(0x80, 0x3C, 1, 0, 7), 0x6700);
+            row(&aid, spent, authenticate(0x80, 0x3C, 1, 0, 17), 0x6700);
+            row(&aid, spent, authenticate(0x80, 0x3C, 1, 0, 8), 0x6985);
         }
         row(&aid, true, authenticate(0x80, 0x88, 0, 0, length), 0x6985);
     }

@@ -27,7 +27,7 @@ fn challenge_response_opens_in_two_apdus_and_160_bytes() {
 
     // CONTROL FLOW, sealed, is believed once.
     let flow = outcome.control_flow.unwrap();
-    assert_eq!(&flow[..5], [0x80, 0x3C, 0x01, 0x00, 0x11]);
+    assert_eq!(&flow[..5], [0x80, 0x3C, 0x01, 0x00, 0x08]);
     assert_eq!(send(&mut phone, &flow), [0x90, 0x00]);
     assert_eq!(send(&mut phone, &flow), [0x69, 0x85]);
     let events: Vec<ChipEvent> = phone.drain_events().collect();
@@ -219,7 +219,7 @@ fn plain_control_flow_never_says_opened() {
     assert_eq!(send(&mut phone, &[0x80, 0x3C, 0, 0, 2, 4, 4]), [0x67, 0x00]);
     assert_eq!(send(&mut phone, &[0x80, 0x3C, 2, 0, 1, 4]), [0x6A, 0x86]);
     assert_eq!(
-        send(&mut phone, &[[0x80, 0x3C, 1, 0, 17].as_slice(), &[0; 17]].concat()),
+        send(&mut phone, &[[0x80, 0x3C, 1, 0, 8].as_slice(), &[0; 8]].concat()),
         [0x69, 0x85]
     );
 }

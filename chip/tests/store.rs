@@ -618,7 +618,7 @@ fn what_cannot_be_stored_did_not_happen_on_the_phone() {
         assert_eq!(phone.drain_events().count(), 0, "the phone is told of no lock");
         // GET RESPONSE brings nothing back, and the session is dead: neither AUTHENTICATE nor a sealed CONTROL FLOW has a place.
         assert_eq!(send(&mut phone, &[0x00, 0xC0, 0, 0, 0]), [0x69, 0x85]);
-        assert_eq!(send(&mut phone, &[&[0x80, 0x3C, 1, 0, 17][..], &[0; 17]].concat()), [0x69, 0x85]);
+        assert_eq!(send(&mut phone, &[&[0x80, 0x3C, 1, 0, 8][..], &[0; 8]].concat()), [0x69, 0x85]);
         switch.store(false, Ordering::SeqCst);
         assert_eq!(send(&mut phone, &command), [0x69, 0x85]);
         let (outcome, transcript) = aka(&mut lock, &mut phone, 0, CLOCK);

@@ -46,8 +46,7 @@ class Checks:
 
     def flow(self, sealed_with=None, code=0, data=None):
         if sealed_with:
-            data = d.ccm_seal(sealed_with, b"C", bytes([code]))
-            return self.send(d.capdu(0x80, 0x3C, 1, 0, data, None))[1]
+            return self.send(d.capdu(0x80, 0x3C, 1, 0, d.cf_seal(sealed_with, code), None))[1]
         return self.send(d.capdu(0x80, 0x3C, 0, 0, bytes([code]), None))[1]
 
     def control_flow(self, name, authenticate):
@@ -59,7 +58,7 @@ class Checks:
         self.is_sw(name + ": sealed with a wrong key", self.flow(wrong), "6982")
         self.is_sw(name + ": and then with the right one, which is forgotten", self.flow(k3), "6985")
         k3 = authenticate()
-        self.is_sw(name + ": sealed, unknown code", self.flow(k3, 0x0C), "6A80")
+        self.is_sw(name + ": sealed, unknown code", self.flow(k3, 0x0C), "6982")
         k3 = authenticate()
         self.is_sw(name + ": sealed, opened", self.flow(k3), GOOD)
         self.is_sw(name + ": sealed, a second time", self.flow(k3), "6985")

@@ -44,6 +44,15 @@ def ccm_open(key, aad, sealed):
         return None
 
 
+def cf_seal(k3, code):
+    return cmac(k3, b"C" + bytes([code]))[:8]
+
+
+def cf_open(k3, seal):
+    """The code with this seal, or None."""
+    return next((code for code in range(len(REASONS)) if cf_seal(k3, code) == seal), None)
+
+
 def k_ph(k_site, phone_id): return kdf(k_site, "PH", phone_id, 128)
 def k_id(k_ph_): return kdf(k_ph_, "ID", b"", 128)
 def k_l(k_ph_, lock_id): return kdf(k_ph_, "LOCK", lock_id, 128)

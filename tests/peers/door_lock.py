@@ -92,9 +92,9 @@ class DoorLock:
         """Best effort; the answer is for people only."""
         if reason in ("unknown-phone", "replay", "app-missing", "torn"):
             return None
-        code = bytes([d.CODE[reason]])
-        c = (d.capdu(0x80, 0x3C, 1, 0, d.ccm_seal(k3, b"C", code), None) if k3
-             else d.capdu(0x80, 0x3C, 0, 0, code, None))
+        code = d.CODE[reason]
+        c = (d.capdu(0x80, 0x3C, 1, 0, d.cf_seal(k3, code), None) if k3
+             else d.capdu(0x80, 0x3C, 0, 0, bytes([code]), None))
         try:
             return transmit(c)[-2:].hex().upper()
         except (pcsc_lock.NoCard, ConnectionError):

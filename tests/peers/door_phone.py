@@ -103,7 +103,7 @@ class DoorPhone:
         if (p1, p2) not in ((1, 0), (0, 0)):
             raise Refuse("6A86")
         sealed = p1 == 1
-        if len(data) != (17 if sealed else 1):
+        if len(data) != (8 if sealed else 1):
             raise Refuse("6700")
         if not self.selected:
             raise Refuse("6985")
@@ -111,10 +111,11 @@ class DoorPhone:
         if sealed:
             if k3 is None:
                 raise Refuse("6985")
-            data = d.ccm_open(k3, b"C", data)
-            if data is None:
+            code = d.cf_open(k3, data)
+            if code is None:
                 raise Refuse("6982")
-        code = data[0]
+        else:
+            code = data[0]
         if code >= len(d.REASONS) or (code == 0 and not sealed):
             raise Refuse("6A80")
         self.over = True               # accepted: the tap is over

@@ -24,7 +24,7 @@ SW = b"\x90\x00"
 
 
 def sealed_opened(k3):
-    return d.capdu(0x80, 0x3C, 1, 0, d.ccm_seal(k3, b"C", b"\0"), None)
+    return d.capdu(0x80, 0x3C, 1, 0, d.cf_seal(k3, 0), None)
 
 
 def selecting(k_ph, aid):

@@ -34,9 +34,12 @@ fn every_cell_of_the_fault_table() {
 fn a_tap_is_short_on_the_air_and_its_tape_has_every_frame() {
     let folder = tempfile::tempdir().unwrap();
     let costs = bench::taps(Some(folder.path())).unwrap();
-    let first = &costs[0];
-    assert_eq!((first.method, first.rate, first.control_flow), ("challenge-response", 106, false));
-    assert!(first.ms <= LIMIT_MS, "{} ms", first.ms);
+    let judged: Vec<_> = costs
+        .iter()
+        .filter(|cost| (cost.method, cost.rate) == ("challenge-response", 106))
+        .collect();
+    assert_eq!(judged.iter().map(|cost| cost.control_flow).collect::<Vec<_>>(), [false, true]);
+    assert!(judged.iter().all(|cost| cost.ms <= LIMIT_MS), "{judged:?}");
     for cost in &costs {
         let told = if cost.control_flow { "-told" } else { "" };
         let file = std::fs::File::open(folder.path().join(format!("{}-{}{told}.tape", cost.method, cost.rate))).unwrap();

@@ -198,9 +198,10 @@ fn on_the_air(args: &BenchArgs, out: &mut Out) -> Result<(), Failure> {
             )
         })?;
     }
-    if let Some(cost) = costs.first() {
+    let judged = |cost: &&radio::bench::AirCost| (cost.method, cost.rate, cost.control_flow) == ("challenge-response", 106, true);
+    if let Some(cost) = costs.iter().find(judged) {
         let (limit, ratio) = (radio::bench::LIMIT_MS, cost.ms / radio::bench::LIMIT_MS);
-        let what = "challenge-response at 106 kbit/s";
+        let what = "challenge-response at 106 kbit/s with CONTROL FLOW";
         let event = json!({"event": "limit", "name": "radio", "what": what, "value_ms": cost.ms, "limit_ms": limit, "ratio": ratio});
         out.event(&event, || format!("  {what}: {ratio:.2} of the limit of {limit} ms"))?;
     }

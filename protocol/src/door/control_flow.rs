@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::ins;
 use crate::apdu::Command;
+use crate::crypto::{cmac128, equal};
 use crate::status::StatusWord;
 use crate::vault::{KeyRef, Vault};
 
@@ -107,20 +108,25 @@ impl Verdict {
         }
     }
 
+    /// All of them, in the order of their codes.
+    pub fn all() -> impl Iterator<Item = Self> {
+        core::iter::once(Self::Open).chain(Reason::ALL.into_iter().map(Self::Refused))
+    }
+
     /// The verdict with this code, if there is one.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
-        if code == 0 {
-            return Some(Self::Open);
-        }
-        Reason::ALL.into_iter().find(|r| *r as u8 == code).map(Self::Refused)
+        Self::all().find(|verdict| verdict.code() == code)
     }
 }
 
 /// Code of the plain form that is said to the identity application only: the lock asks the server for the application that the phone lacks.
 pub const DOWNLOADING: u8 = 0x0C;
 
-const ASSOCIATED: &[u8] = b"C";
+/// Length of a seal, in bytes. K3 takes one attempt, so eight bytes leave a forger one chance in 2^64 a tap.
+pub const SEAL_LENGTH: usize = 8;
+
+const ROLE: &[u8] = b"C";
 
 /// The two forms of CONTROL FLOW.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,9 +150,9 @@ impl ControlFlow {
     /// # Errors
     /// What the vault refuses.
     pub fn sealed<V: Vault>(vault: &mut V, k3: KeyRef, verdict: Verdict) -> Result<Vec<u8>, StatusWord> {
-        let data = vault.ccm_seal(k3, ASSOCIATED, &[verdict.code()])?;
+        let mac = vault.cmac(k3, &[ROLE, &[verdict.code()]])?;
         Command::new(0x80, ins::CONTROL_FLOW, 0x01, 0x00)
-            .data(&data)
+            .data(cut(&mac))
             .encode()
             .map_err(|_| StatusWord::NO_DIAGNOSIS)
     }
@@ -167,26 +173,62 @@ impl ControlFlow {
                 }
             }
             (1, 0) => {
-                if command.data.len() != 17 {
+                if command.data.len() != SEAL_LENGTH {
                     return Err(StatusWord::WRONG_LENGTH);
                 }
                 let key = k3.take().ok_or(StatusWord::CONDITIONS_NOT_SATISFIED)?;
-                let opened = vault.ccm_open(key, ASSOCIATED, command.data);
+                let found = unseal(command.data, |parts| vault.cmac(key, parts));
                 vault.forget(key);
-                let opened = opened?.ok_or(StatusWord::SECURITY_STATUS)?;
-                opened
-                    .first()
-                    .and_then(|&code| Verdict::from_code(code))
-                    .ok_or(StatusWord::WRONG_DATA)
+                found?.ok_or(StatusWord::SECURITY_STATUS)
             }
             _ => Err(StatusWord::INCORRECT_P1_P2),
         }
     }
+
+    /// What a sealed form's data says, for who has K3 itself: the decoder of a recorded tap. `None` if the seal is of another key.
+    #[must_use]
+    pub fn unsealed(k3: &[u8; 16], data: &[u8]) -> Option<Verdict> {
+        unseal(data, |parts| Ok::<_, core::convert::Infallible>(cmac128(k3, parts)))
+            .ok()
+            .flatten()
+    }
+}
+
+/// The verdict that has this seal, where `mac` is AES-CMAC under K3. The seal has no code beside it, which keeps the reason from listeners and the
+/// frame short. Every verdict's is made and compared, those after the found one too, so that the time says nothing.
+fn unseal<E>(data: &[u8], mut mac: impl FnMut(&[&[u8]]) -> Result<[u8; 16], E>) -> Result<Option<Verdict>, E> {
+    let mut found = None;
+    for verdict in Verdict::all() {
+        if equal(cut(&mac(&[ROLE, &[verdict.code()]])?), data) {
+            found = Some(verdict);
+        }
+    }
+    Ok(found)
+}
+
+fn cut(mac: &[u8; 16]) -> &[u8] {
+    mac.split_at(SEAL_LENGTH).0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_seal_names_its_verdict_and_no_other() {
+        let k3 = [7; 16];
+        for verdict in Verdict::all() {
+            let mac = cmac128(&k3, &[ROLE, &[verdict.code()]]);
+            let mut seal = cut(&mac).to_vec();
+            assert_eq!(ControlFlow::unsealed(&k3, &seal), Some(verdict));
+            assert_eq!(ControlFlow::unsealed(&[8; 16], &seal), None);
+            assert_eq!(ControlFlow::unsealed(&k3, &mac), None, "the whole MAC is not a seal");
+            assert_eq!(ControlFlow::unsealed(&k3, seal.split_last().unwrap().1), None);
+            *seal.last_mut().unwrap() ^= 1;
+            assert_eq!(ControlFlow::unsealed(&k3, &seal), None);
+        }
+        assert_eq!(ControlFlow::unsealed(&k3, &[]), None);
+    }
 
     #[test]
     fn codes_and_names_are_unique_and_round_trip() {

@@ -11,8 +11,7 @@ use tapdoor_reader::config::Method;
 use super::stage::{Stage, Traffic};
 use crate::bench::BenchError;
 
-/// The limit of a challenge-response tap at 106 kbit/s, in milliseconds. CONTROL FLOW, which comes after the door has moved and changes
-/// nothing, is not in it.
+/// The limit of a challenge-response tap at 106 kbit/s, CONTROL FLOW included, in milliseconds.
 pub const LIMIT_MS: f64 = 25.0;
 
 /// A method whose taps go through the air.

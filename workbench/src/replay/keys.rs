@@ -11,7 +11,7 @@ use tapdoor_protocol::aka::quantities::Subscriber;
 use tapdoor_protocol::aka::{Algorithm, Autn, Rand, Sqn};
 use tapdoor_protocol::apdu::Command;
 use tapdoor_protocol::crypto::{ccm_open, ccm_seal, cmac128, kdf_ctr};
-use tapdoor_protocol::door::{Binding, Fci, Verdict, ins};
+use tapdoor_protocol::door::{Binding, ControlFlow, Fci, Verdict, ins};
 use tapdoor_protocol::ids::LockId;
 use tapdoor_reader::LockConfig;
 
@@ -38,10 +38,7 @@ impl Session {
         let command = Command::parse(command).ok()?;
         match (command.cla, command.ins, command.p1) {
             (0x80, ins::CONTROL_FLOW, 0) => Verdict::from_code(*command.data.first()?),
-            (0x80, ins::CONTROL_FLOW, 1) => {
-                let opened = ccm_open(&self.k3.take()?, b"C", command.data)?;
-                Verdict::from_code(*opened.first()?)
-            }
+            (0x80, ins::CONTROL_FLOW, 1) => ControlFlow::unsealed(&self.k3.take()?, command.data),
             _ => None,
         }
     }

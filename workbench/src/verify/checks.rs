@@ -11,7 +11,7 @@ use tapdoor_protocol::aka::quantities::Subscriber;
 use tapdoor_protocol::aka::{Algorithm, Amf, Autn, Auts, Rand, Sqn};
 use tapdoor_protocol::apdu::Command;
 use tapdoor_protocol::crypto::{ccm_open, ccm_seal, cmac128, kdf_ctr};
-use tapdoor_protocol::door::{Binding, Fci, Verdict, ins};
+use tapdoor_protocol::door::{Binding, ControlFlow, Fci, Verdict, ins};
 use tapdoor_protocol::ids::{LockId, PhoneId};
 use tapdoor_reader::LockConfig;
 
@@ -491,13 +491,10 @@ fn autn_right(keys: &Subscriber, rand: &Rand, autn: &Autn, sqn: Sqn, amf: Amf, n
 fn control_flow(command: &Command<'_>, k3: Option<[u8; 16]>, number: usize, out: &mut Checked) {
     let found = match k3 {
         None => Found::Told("CONTROL FLOW is sealed, and there was no session key".into()),
-        Some(k3) => match ccm_open(&k3, b"C", command.data).as_deref() {
-            Some(&[code]) => Found::Right(match Verdict::from_code(code) {
-                Some(Verdict::Open) => "CONTROL FLOW says: opened".into(),
-                Some(Verdict::Refused(reason)) => format!("CONTROL FLOW says: {}", reason.name()),
-                None => format!("CONTROL FLOW says: {code:02x}"),
-            }),
-            _ => wrong(&[], command.data),
+        Some(k3) => match ControlFlow::unsealed(&k3, command.data) {
+            Some(Verdict::Open) => Found::Right("CONTROL FLOW says: opened".into()),
+            Some(Verdict::Refused(reason)) => Found::Right(format!("CONTROL FLOW says: {}", reason.name())),
+            None => wrong(&[], command.data),
         },
     };
     out.checks.push(Check {
