@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use tapdoor_hce_card::Switch;
 use tapdoor_workbench::ReaderSpec;
+use tapdoor_workbench::dep::Place as Peer;
 
 pub use self::aliro::*;
 pub use self::server::*;
@@ -78,7 +79,7 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Play one side of a tape against a live other side
     Replay(ReplayArgs),
-    /// NFC-DEP with a peer over UDP, as initiator or target; type F cards there
+    /// NFC-DEP with a peer, as initiator or target; type F cards
     Dep(DepArgs),
     /// A simulated PN532 on a pseudo-terminal, without a phone
     Simulate(SimulateArgs),
@@ -496,18 +497,18 @@ pub struct SimulateArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tapdoor dep --poll 127.0.0.1:54321\n  tapdoor dep --initiator 127.0.0.1:54321 --rate 424 --bytes 1,250,2000\n  tapdoor dep --target 127.0.0.1:54321\n\nFrames travel over UDP in nfcpy's format. The target sends back what it is sent; the initiator sends so many bytes and\nexpects them back. Exit status 1 if others came back."
+    after_help = "Examples:\n  tapdoor dep --poll 127.0.0.1:54321\n  tapdoor dep --initiator 127.0.0.1:54321 --rate 424 --bytes 1,250,2000\n  tapdoor dep --target 127.0.0.1:54321\n  tapdoor dep --initiator pn532:/dev/ttyUSB0 --rate 106\n  tapdoor dep --target pn532:/dev/ttyUSB0\n\nPLACE is HOST:PORT (frames travel over UDP in nfcpy's format), pn532:PATH or acr122u-raw:FRAGMENT: NFC-DEP is ours, and the\nchip is our radio. With pn532:PATH,firmware the chip is the initiator itself; as a target it always is. The target sends back what it is sent; the initiator sends so many bytes and\nexpects them back. Exit status 1 if others came back."
 )]
 pub struct DepArgs {
-    /// What type F card listens at HOST:PORT
-    #[arg(long, value_name = "HOST:PORT", required_unless_present_any = ["initiator", "target"], conflicts_with_all = ["initiator", "target"])]
-    pub poll: Option<String>,
-    /// Be the initiator, with the target that listens at HOST:PORT
-    #[arg(long, value_name = "HOST:PORT", conflicts_with = "target")]
-    pub initiator: Option<String>,
-    /// Be a target at HOST:PORT that sends back what it is sent
-    #[arg(long, value_name = "HOST:PORT")]
-    pub target: Option<String>,
+    /// What type F card is at PLACE
+    #[arg(long, value_name = "PLACE", required_unless_present_any = ["initiator", "target"], conflicts_with_all = ["initiator", "target"])]
+    pub poll: Option<Peer>,
+    /// Be the initiator, with the target at PLACE
+    #[arg(long, value_name = "PLACE", conflicts_with = "target")]
+    pub initiator: Option<Peer>,
+    /// Be a target at PLACE that sends back what it is sent
+    #[arg(long, value_name = "PLACE")]
+    pub target: Option<Peer>,
     /// Rate in kbit/s: 106, 212 or 424
     #[arg(long, value_name = "KBPS", default_value_t = 212)]
     pub rate: u32,

@@ -9,10 +9,11 @@ use proptest::prelude::*;
 use tapdoor_link::field::{FieldErrorKind, FieldLink};
 use tapdoor_link::{CardLink, LinkErrorKind};
 use tapdoor_protocol::pn532::frame::{TO_HOST, encode};
-use tapdoor_protocol::pn532::{ACK, ERROR, Frames, Incoming};
-use tapdoor_protocol::rf::frame::{Expect, Frame, RfError, RxFrame, Technology};
+use tapdoor_protocol::pn532::{ACK, ERROR, ErrorCode, Frames, Incoming};
+use tapdoor_protocol::rf::frame::{BitRate, Expect, Frame, RfError, RxFrame, Technology};
 use tapdoor_protocol::rf::time::Ticks;
-use tapdoor_reader::pn532::{Chip, ChipError, FirmwareCard, Hsu, Line, Port, PortErrorKind, RawField};
+use tapdoor_reader::pn532::dep::Said;
+use tapdoor_reader::pn532::{Chip, ChipError, DepInitiator, DepTarget, FirmwareCard, Hsu, Line, Port, PortErrorKind, RawField};
 
 /// What the chip does with the next thing that it is sent.
 #[derive(Clone, Debug)]
@@ -406,4 +407,78 @@ proptest! {
             let _ = field.exchange(&frame, &Expect::like(&frame, Ticks(1000)), &mut rx);
         }
     }
+}
+
+/// A target by the chip's firmware, after SetParameters.
+fn target(acts: impl IntoIterator<Item = Act>) -> DepTarget<Hsu<Tricky>> {
+    let mut all = vec![data(&[0x13])];
+    all.extend(acts);
+    DepTarget::new(chip(all), [1, 2, 3, 4, 5, 6], b"gt").unwrap()
+}
+
+const ATR_REQ: [u8; 20] = [0x8D, 0x25, 18, 0xD4, 0x00, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 0, 0, 0, 0x32, b'i'];
+
+#[test]
+fn a_target_of_the_firmware_hears_and_answers_in_pieces() {
+    let mut target = target([
+        data(&ATR_REQ),
+        data(&[&[0x87, 0x40][..], &[5; 262]].concat()),
+        data(&[0x87, 0x00, 6]),
+        data(&[0x95, 0x00]),
+        data(&[0x8F, 0x00]),
+        data(&[0x87, 0x29]),
+    ]);
+    assert_eq!(target.wait(Duration::from_millis(500)), Ok(Some(b"i".to_vec())));
+    let mut heard = Vec::new();
+    assert_eq!(target.receive(1000, &mut heard), Ok(Said::Data));
+    assert_eq!(heard, [&[5; 262][..], &[6]].concat());
+    assert_eq!(target.send(&heard), Ok(Said::Data));
+    assert_eq!(target.receive(1000, &mut heard), Ok(Said::Over));
+}
+
+#[test]
+fn targets_that_nobody_wants_and_initiators_that_do_not_end() {
+    // Activated as a card: no session of NFC-DEP.
+    assert_eq!(target([data(&[0x8D, 0x08, 0xE0, 0x80])]).wait(Duration::from_millis(500)), Ok(None));
+    // An ATR_REQ that cannot be read has no general bytes.
+    assert_eq!(
+        target([data(&[0x8D, 0x04, 4, 0xD4, 0x00, 1])]).wait(Duration::from_millis(500)),
+        Ok(Some(vec![]))
+    );
+    let endless = std::iter::repeat_with(|| data(&[&[0x87, 0x40][..], &[5; 200]].concat())).take(50);
+    let mut heard = Vec::new();
+    assert_eq!(target(endless).receive(1000, &mut heard), Err(ChipError::Endless(1200)));
+    let empty = std::iter::repeat_with(|| data(&[0x87, 0x40])).take(50);
+    assert_eq!(target(empty).receive(1000, &mut heard), Err(ChipError::Endless(0)));
+    let refused = target([Act::Raw([&ACK[..], &ERROR].concat())]).send(&[1]).unwrap_err();
+    assert!(refused.is_harmless(), "{refused}");
+}
+
+#[test]
+fn an_initiator_of_the_firmware() {
+    let jumped = [&[0x57, 0x00, 0x01][..], &[7; 10], &[0, 0, 0, 9, 0x32], b"gt"].concat();
+    let mut initiator = DepInitiator::find(
+        chip([data(&jumped), data(&[0x41, 0x00, 8]), data(&[0x41, 0x0B]), data(&[0x53, 0x00])]),
+        BitRate::Kbps106,
+        [1; 10],
+        b"gi",
+    )
+    .unwrap()
+    .unwrap();
+    assert_eq!(initiator.general(), b"gt");
+    let mut received = vec![1, 2, 3];
+    initiator.exchange(&[1], 100, &mut received).unwrap();
+    assert_eq!(received, [8]);
+    let error = initiator.exchange(&[1], 100, &mut received).unwrap_err();
+    assert_eq!((error.code(), received.len()), (Some(ErrorCode::Protocol), 0));
+    let chip = initiator.release().unwrap();
+    let seen = chip.into_port().line_mut().seen.clone();
+    assert_eq!(seen[0], format!("56000006{}6769", "01".repeat(10)));
+    assert_eq!(seen.last().map(String::as_str), Some("5200"));
+    for nobody in [&[0x57, 0x01][..], &[0x57, 0x41]] {
+        let found = DepInitiator::find(self::chip([data(nobody)]), BitRate::Kbps212, [1; 10], b"").unwrap();
+        assert!(found.is_none());
+    }
+    let short = DepInitiator::find(self::chip([data(&[0x57, 0x00, 0x01, 7])]), BitRate::Kbps424, [1; 10], b"");
+    assert!(matches!(short, Err(ChipError::Answer(_))));
 }

@@ -259,6 +259,34 @@ fn frames_that_the_host_answers() {
     );
 }
 
+/// As nfcpy does it: ATR_REQ and ATR_RES without F0, then frames with it.
+#[test]
+fn the_start_byte_is_the_hosts_where_detect_sync_is_off() {
+    with_target(
+        |chip, begun| {
+            assert_eq!(wait(chip, &[0x12, 0x00]), [0x13]);
+            assert_eq!(listening(chip, &setup(&[]), &begun)[3..5], [0xD4, 0x00]);
+            let mut atr_res = vec![0x90, 18, 0xD5, 0x01];
+            atr_res.extend_from_slice(&[0x22; 10]);
+            atr_res.extend_from_slice(&[0, 0, 0, 8, 0x32, 0x46]);
+            atr_res[1] = atr_res.len() as u8 - 1;
+            assert_eq!(wait(chip, &atr_res), [0x91, 0x00]);
+            assert_eq!(wait(chip, &[0x88]), [0x89, 0x00, 0x05, 0xD4, 0x06, 0x00, 0x07]);
+            assert_eq!(wait(chip, &[0x06, 0x63, 0x01]), [0x07, 0x7B]);
+            assert_eq!(wait(chip, &[0x08, 0x63, 0x01, 0x3B]), [0x09]);
+            assert_eq!(wait(chip, &[0x90, 0xF0, 0x05, 0xD5, 0x07, 0x00, 0x08]), [0x91, 0x00]);
+            assert_eq!(wait(chip, &[0x88]), [0x89, 0x00, 0xF0, 0x05, 0xD4, 0x06, 0x01, 0x09]);
+            assert_eq!(wait(chip, &[0x90, 0xF0, 0x05, 0xD5, 0x07, 0x01, 0x0A]), [0x91, 0x00]);
+        },
+        |initiator| {
+            let answer = ask(initiator, &[0x56, 0x00, 0x00, 0x00]).unwrap();
+            assert_eq!(answer[..3], [0x57, 0x00, 0x01]);
+            assert_eq!(exchange(initiator, 1, &[0x07]), (0x00, vec![0x08]));
+            assert_eq!(exchange(initiator, 1, &[0x09]), (0x00, vec![0x0A]));
+        },
+    );
+}
+
 #[test]
 fn a_host_that_is_silent_and_one_that_is_not_a_target() {
     with_target(

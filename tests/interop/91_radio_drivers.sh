@@ -176,6 +176,44 @@ else
     skip 'nfcpy on the line' "no symlink can be made in /dev"
 fi
 
+# NFC-DEP through simulated chips near each other: ours by our own protocol and by the chip's firmware, theirs by the firmware.
+chips() { # OPTION...: a simulated chip at $LINE
+    stop phone
+    start chips "$TAPDOOR" --json simulate "$LINE" "$@"
+    PHONE=$(wait_event chips ready)
+}
+we_initiate_by_chip() { # READER RATE
+    chips --near "pn532:$WORK/other" || return
+    start target "$NFCPY" "$HERE/nfcpy_peer.py" target "tty:${OTHER#/dev/}:pn532" 46666d010113
+    wait_event target ready >/dev/null || return
+    "$TAPDOOR" --json dep --initiator "$1" --rate "$2" --general 010203 --bytes "$LENGTHS" >"$WORK/dep.log" || {
+        cat "$WORK/dep.log" "$WORK/target.log" "$WORK/target.err" && return 1
+    }
+    wait_event target released >/dev/null || return
+    has "$(last target attached)" general=010203 && [ "$(events dep exchange)" = 11 ] && has "$(last dep attached)" general=46666d010113
+}
+OTHER=/dev/ttytapdoorb$$
+if [ -L "$TTY" ] && ln -s "$WORK/other" "$OTHER" 2>/dev/null; then
+    trap 'rm -f "$TTY" "$OTHER"; stop_everything' EXIT
+    for rate in 106 212 424; do
+        check "NFC-DEP: our initiator with a PN532 as radio at nfcpy's target on another, $rate kbit/s" alone we_initiate_by_chip "pn532:$LINE" "$rate"
+        check "NFC-DEP: the firmware as our initiator there, $rate kbit/s" alone we_initiate_by_chip "pn532:$LINE,firmware" "$rate"
+    done
+else
+    skip "NFC-DEP at nfcpy's target on a chip" "no symlink can be made in /dev"
+fi
+they_initiate_at_chip() { # RATE
+    chips --near udp:127.0.0.1:0 || return
+    start echo "$TAPDOOR" --json dep --target "pn532:$LINE" --general 46666d010113
+    wait_event echo ready >/dev/null || return
+    nfcpy initiator "udp:$(listens)" "$1" 010203 "$LENGTHS" || return
+    stop echo INT
+    has "$(last echo summary)" exchanges=11
+}
+for rate in 106 212 424; do
+    check "NFC-DEP: nfcpy's initiator at a PN532 as our target, $rate kbit/s" alone they_initiate_at_chip "$rate"
+done
+
 # --- an ACR122U in raw mode ------------------------------------------------------------------------------------------
 
 phone_at "vpcd:127.0.0.1:$VPCD_PORT,as=acr122u"

@@ -3,7 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`site`] | a site: its key, its lock, its phones, as keys and as configuration files |
-//! | [`dep`] | NFC-DEP with a peer over UDP, both roles |
+//! | [`dep`] | NFC-DEP with a peer, both roles, over UDP and through PN532 chips |
 //! | [`init`] | a working set of files in a new folder |
 //! | [`open`] | READER of the command line: which source of cards |
 //! | [`api`] | the administration of a server |

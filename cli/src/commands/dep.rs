@@ -1,4 +1,4 @@
-//! `tapdoor dep`: NFC-DEP with a peer over UDP.
+//! `tapdoor dep`: NFC-DEP with a peer.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use tapdoor_link::stop::Stop;
 use tapdoor_protocol::rf::felica::SYSTEM_ANY;
 use tapdoor_protocol::rf::frame::BitRate;
 use tapdoor_protocol::rf::iso14443::type_a::Uid;
-use tapdoor_workbench::dep::{Echo, Listener, Session, poll_type_f};
+use tapdoor_workbench::dep::{DepError, Echo, Listener, Place, Session, poll_type_f};
 
 use super::Outcome;
 use crate::args::DepArgs;
@@ -19,8 +19,8 @@ use crate::out::{Out, ms};
 pub fn run(args: &DepArgs, out: &mut Out, stop: &Stop) -> Outcome {
     let rate = rate(args.rate)?;
     let general = hex::decode(&args.general).map_err(|e| Failure::new(USAGE, format!("--general {}: {e}", args.general)))?;
-    if let Some(address) = &args.poll {
-        let card = poll_type_f(address, rate, SYSTEM_ANY).map_err(|e| Failure::new(DEVICE, e))?;
+    if let Some(place) = &args.poll {
+        let card = poll_type_f(place, rate, SYSTEM_ANY).map_err(failed)?;
         let (id, parameters, data) = (hex::encode(card.id), hex::encode(card.parameters), card.data.map(hex::encode));
         let event =
             json!({"event": "card", "technology": "F", "id": id, "parameters": parameters, "system": data, "nfc_dep": card.has_nfc_dep()});
@@ -29,14 +29,14 @@ pub fn run(args: &DepArgs, out: &mut Out, stop: &Stop) -> Outcome {
         })?;
         return Ok(DONE);
     }
-    if let Some(address) = &args.target {
-        return target(address, &general, out, stop);
+    if let Some(place) = &args.target {
+        return target(place, &general, out, stop);
     }
-    let Some(address) = &args.initiator else {
+    let Some(place) = &args.initiator else {
         return Err(Failure::new(USAGE, "one of --poll, --initiator, --target"));
     };
     let at = args.find_at.map_or(Ok(rate), self::rate)?;
-    initiator(address, at, rate, &general, args, out, stop)
+    initiator(place, at, rate, &general, args, out, stop)
 }
 
 fn rate(kbps: u32) -> Result<BitRate, Failure> {
@@ -52,10 +52,9 @@ fn random<const N: usize>() -> Result<[u8; N], Failure> {
     Ok(bytes)
 }
 
-fn initiator(address: &str, at: BitRate, rate: BitRate, general: &[u8], args: &DepArgs, out: &mut Out, stop: &Stop) -> Outcome {
-    let failed = |e| Failure::new(DEVICE, e);
-    let mut session = Session::open(address, at, rate, random()?, general).map_err(failed)?;
-    let (theirs, kbps) = (hex::encode(&session.target.general), rate.kbps());
+fn initiator(place: &Place, at: BitRate, rate: BitRate, general: &[u8], args: &DepArgs, out: &mut Out, stop: &Stop) -> Outcome {
+    let mut session = Session::open(place, at, rate, random()?, general).map_err(failed)?;
+    let (theirs, kbps) = (hex::encode(session.general()), rate.kbps());
     out.event(&json!({"event": "attached", "rate": kbps, "general": theirs}), || {
         format!("attached at {kbps} kbit/s; general bytes {theirs}")
     })?;
@@ -83,18 +82,24 @@ fn initiator(address: &str, at: BitRate, rate: BitRate, general: &[u8], args: &D
     Ok(if same { DONE } else { REFUSED })
 }
 
-fn target(address: &str, general: &[u8], out: &mut Out, stop: &Stop) -> Outcome {
-    let listener = Listener::bind(address).map_err(|e| Failure::new(DEVICE, e))?;
-    let local = listener.local_addr();
-    out.event(&json!({"event": "ready", "listen": local.to_string()}), || {
-        format!("ready: a target at udp {local}")
-    })?;
+fn target(place: &Place, general: &[u8], out: &mut Out, stop: &Stop) -> Outcome {
+    let listener = Listener::open(place).map_err(failed)?;
+    let at = listener
+        .local_addr()
+        .map_or_else(|| place.to_string(), |address| address.to_string());
+    out.event(&json!({"event": "ready", "listen": at}), || format!("ready: a target at {at}"))?;
     let id: [u8; 6] = random()?;
     let uid = Uid::new(&[0x08, id[0], id[1], id[2]]).ok_or_else(|| Failure::new(DEVICE, "no identifier"))?;
     let mut echo = Echo::new(uid, id, general);
-    let (exchanges, bytes) = listener.serve(&mut echo, stop, &mut |_| ()).map_err(|e| Failure::new(DEVICE, e))?;
+    let (exchanges, bytes) = listener.serve(&mut echo, stop, &mut |_| ()).map_err(failed)?;
     out.event(&json!({"event": "summary", "exchanges": exchanges, "bytes": bytes}), || {
         format!("{exchanges} exchanges, {bytes} bytes")
     })?;
     Ok(DONE)
+}
+
+/// What that way cannot do is the command line's mistake; the rest is the device's.
+fn failed(e: DepError) -> Failure {
+    let status = if matches!(e, DepError::Unsupported(_)) { USAGE } else { DEVICE };
+    Failure::new(status, e)
 }

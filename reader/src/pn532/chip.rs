@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use tapdoor_protocol::pn532::{Answer, Code, Command, ErrorCode, Modulation, Parameters, Pn532Error, RfItem, SamMode, Timeout};
+use tapdoor_protocol::pn532::{
+    Answer, Code, Command, DepAnswer, ErrorCode, Jump, MAX_DATA, Modulation, Parameters, Pn532Error, RfItem, SamMode, TargetSetup, Timeout,
+};
 
 use super::port::{Port, PortError, PortErrorKind};
 
@@ -31,6 +33,9 @@ pub enum ChipError {
         /// Why not.
         error: ErrorCode,
     },
+    /// A message that does not end.
+    #[error("an answer without end, after {0} bytes")]
+    Endless(usize),
     /// The chip at the other end is another one.
     #[error("a chip that calls itself {0:02x}, and not a PN532 (32)")]
     OtherChip(u8),
@@ -50,7 +55,7 @@ impl ChipError {
     #[must_use]
     pub const fn is_harmless(&self) -> bool {
         match self {
-            Self::Failed { .. } | Self::Answer(_) => true,
+            Self::Failed { .. } | Self::Answer(_) | Self::Endless(_) => true,
             Self::Port(e) => matches!(e.kind, PortErrorKind::Refused | PortErrorKind::TooLong),
             Self::OtherChip(_) => false,
         }
@@ -162,8 +167,15 @@ impl<P: Port> Chip<P> {
     /// # Errors
     /// [`ChipError`].
     pub fn set_automatic_rats(&mut self, on: bool) -> Result<(), ChipError> {
-        let flags = if on { Parameters::AUTOMATIC_RATS } else { 0 };
-        self.run(&Command::SetParameters(Parameters(flags)), PLAIN).map(drop)
+        self.set_parameters(Parameters(if on { Parameters::AUTOMATIC_RATS } else { 0 }))
+    }
+
+    /// What the chip does by itself.
+    ///
+    /// # Errors
+    /// [`ChipError`].
+    pub fn set_parameters(&mut self, parameters: Parameters) -> Result<(), ChipError> {
+        self.run(&Command::SetParameters(parameters), PLAIN).map(drop)
     }
 
     /// Sets an item of the radio.
@@ -239,6 +251,123 @@ impl<P: Port> Chip<P> {
     pub fn data_exchange(&mut self, target: u8, more: bool, data: &[u8], wait: Duration) -> Result<(bool, &[u8]), ChipError> {
         let command = Command::InDataExchange { target, more, data };
         status_and_data(self.run(&command, wait + MARGIN)?)
+    }
+
+    /// A message to the target with this number and its answer, both in as many pieces as the way to the chip asks for. The answer, of at
+    /// most `most` bytes, is appended to `response`.
+    ///
+    /// # Errors
+    /// [`ChipError::Failed`] with what the chip says of it; [`ChipError::Endless`].
+    pub fn converse(&mut self, target: u8, data: &[u8], most: usize, wait: Duration, response: &mut Vec<u8>) -> Result<(), ChipError> {
+        // Code and target number; in the answer, code and status.
+        let piece = self.piece(2);
+        let mut pieces = data.chunks(piece).peekable();
+        let mut more = false;
+        while let Some(data) = pieces.next() {
+            let (again, answer) = self.data_exchange(target, pieces.peek().is_some(), data, wait)?;
+            more = again;
+            response.extend_from_slice(answer);
+        }
+        while more {
+            let (again, answer) = self.data_exchange(target, false, &[], wait)?;
+            if answer.is_empty() || response.len() + answer.len() > most {
+                return Err(ChipError::Endless(response.len()));
+            }
+            response.extend_from_slice(answer);
+            more = again;
+        }
+        Ok(())
+    }
+
+    /// How much data fits into a command whose code and parameters take `overhead` bytes, and into an answer of the same form.
+    fn piece(&self, overhead: usize) -> usize {
+        let (command, answer) = self.port.longest();
+        MAX_DATA
+            .min(command.saturating_sub(overhead))
+            .min(answer.saturating_sub(overhead))
+            .max(1)
+    }
+
+    /// Finds an NFC-DEP target and sends ATR_REQ; `None` when nobody answers.
+    ///
+    /// # Errors
+    /// [`ChipError`].
+    pub fn jump_for_dep(&mut self, jump: &Jump<'_>) -> Result<Option<DepAnswer<'_>>, ChipError> {
+        match self.run(&Command::InJumpForDep(*jump), SEARCH)? {
+            Answer::Jumped(_, Ok(found)) => Ok(Some(found)),
+            Answer::Jumped(code, Err(status)) => match status.error {
+                None | Some(ErrorCode::Timeout) => Ok(None),
+                Some(error) => Err(ChipError::Failed {
+                    command: code.name(),
+                    error,
+                }),
+            },
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Is a target for at most `wait`: how it was activated, and the initiator's first command; `None` when nobody came.
+    ///
+    /// # Errors
+    /// [`ChipError`]; [`PortErrorKind::TooLong`] on a way on which a command cannot be ended.
+    pub fn init_as_target(&mut self, setup: &TargetSetup<'_>, wait: Duration) -> Result<Option<(u8, &[u8])>, ChipError> {
+        if !self.port.can_abort() {
+            let detail = "the chip waits as a target until somebody comes, and here it cannot be told to stop";
+            return Err(PortError::new(PortErrorKind::TooLong, detail).into());
+        }
+        match self.run(&Command::TgInitAsTarget(*setup), wait) {
+            Ok(Answer::Activated { mode, command }) => Ok(Some((mode, command))),
+            Ok(other) => Err(unexpected(&other)),
+            Err(ChipError::Port(e)) if e.kind == PortErrorKind::Silent => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Waits for what the initiator sends and appends it to `data`.
+    ///
+    /// # Errors
+    /// [`ChipError::Failed`]: the initiator has released this target, or has gone; [`ChipError::Endless`] beyond `most` bytes.
+    pub fn target_receive(&mut self, most: usize, wait: Duration, data: &mut Vec<u8>) -> Result<(), ChipError> {
+        loop {
+            let (more, piece) = status_and_data(self.run(&Command::TgGetData, wait)?)?;
+            data.extend_from_slice(piece);
+            if !more {
+                return Ok(());
+            }
+            if piece.is_empty() || data.len() > most {
+                return Err(ChipError::Endless(data.len()));
+            }
+        }
+    }
+
+    /// Sends `data` to the initiator.
+    ///
+    /// # Errors
+    /// As [`Self::target_receive`].
+    pub fn target_send(&mut self, data: &[u8], wait: Duration) -> Result<(), ChipError> {
+        let piece = self.piece(1);
+        let mut rest = data;
+        loop {
+            let (data, after) = rest.split_at(rest.len().min(piece));
+            let command = if after.is_empty() {
+                Command::TgSetData { data }
+            } else {
+                Command::TgSetMetaData { data }
+            };
+            match self.run(&command, wait)? {
+                Answer::Status(code, status) => {
+                    if let Some(error) = status.error {
+                        let command = code.name();
+                        return Err(ChipError::Failed { command, error });
+                    }
+                }
+                other => return Err(unexpected(&other)),
+            }
+            if after.is_empty() {
+                return Ok(());
+            }
+            rest = after;
+        }
     }
 
     /// Whether the ISO-DEP card that was listed is still there: the attention request of Diagnose.

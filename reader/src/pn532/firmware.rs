@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tapdoor_link::card::{CardLink, Limits, LinkError, LinkErrorKind};
-use tapdoor_protocol::pn532::{ErrorCode, Listed, MAX_DATA, Modulation};
+use tapdoor_protocol::pn532::{ErrorCode, Listed, Modulation};
 
 use super::LAYER;
 use super::chip::{Chip, ChipError};
@@ -21,7 +21,6 @@ pub struct FirmwareCard<P> {
     /// The ATS, from TL on.
     ats: Vec<u8>,
     timeout: Duration,
-    piece: usize,
 }
 
 impl<P: Port> FirmwareCard<P> {
@@ -48,19 +47,13 @@ impl<P: Port> FirmwareCard<P> {
             Err(e) => Err(e),
         };
         match found {
-            Ok(Some((target, uid, ats))) => {
-                // Code, target number and, in the answer, the status.
-                let (command, answer) = chip.port().longest();
-                let piece = MAX_DATA.min(command.saturating_sub(2)).min(answer.saturating_sub(2)).max(1);
-                Ok(Self {
-                    chip,
-                    target,
-                    uid,
-                    ats,
-                    timeout,
-                    piece,
-                })
-            }
+            Ok(Some((target, uid, ats))) => Ok(Self {
+                chip,
+                target,
+                uid,
+                ats,
+                timeout,
+            }),
             Ok(None) => Err((chip, None)),
             Err(e) => Err((chip, Some(e))),
         }
@@ -89,26 +82,9 @@ impl<P: Port> FirmwareCard<P> {
     }
 
     fn run(&mut self, command: &[u8], response: &mut Vec<u8>) -> Result<(), LinkError> {
-        let mut pieces = command.chunks(self.piece).peekable();
-        let mut more = false;
-        while let Some(piece) = pieces.next() {
-            let chained = pieces.peek().is_some();
-            let (again, data) = self
-                .chip
-                .data_exchange(self.target, chained, piece, self.timeout)
-                .map_err(link_error)?;
-            more = again;
-            response.extend_from_slice(data);
-        }
-        while more {
-            let (again, data) = self.chip.data_exchange(self.target, false, &[], self.timeout).map_err(link_error)?;
-            if data.is_empty() || response.len() + data.len() > MOST {
-                let detail = format!("an answer without end, after {} bytes", response.len());
-                return Err(LinkError::new(LinkErrorKind::Malformed, LAYER, detail));
-            }
-            response.extend_from_slice(data);
-            more = again;
-        }
+        self.chip
+            .converse(self.target, command, MOST, self.timeout, response)
+            .map_err(link_error)?;
         if response.len() < 2 {
             let detail = format!("an answer of {} bytes, shorter than a status word", response.len());
             return Err(LinkError::new(LinkErrorKind::Malformed, LAYER, detail));
@@ -132,6 +108,7 @@ fn link_error(e: ChipError) -> LinkError {
             PortErrorKind::Cancelled => LinkErrorKind::Cancelled,
             _ => LinkErrorKind::Reader,
         },
+        ChipError::Endless(_) => LinkErrorKind::Malformed,
         _ => LinkErrorKind::Reader,
     };
     LinkError::new(kind, LAYER, e.to_string())

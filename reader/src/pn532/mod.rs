@@ -7,9 +7,11 @@
 //! | [`serial`] | a serial port or a pty (Unix) |
 //! | [`chip`] | [`Chip`]: commands with names, and what they come to |
 //! | [`raw`] | [`RawField`]: the chip as a radio, frame to frame; ISO-DEP is ours (mode B) |
+//! | [`dep`] | [`DepInitiator`] and [`DepTarget`]: NFC-DEP by the chip's firmware, both roles |
 //! | [`firmware`] | [`FirmwareCard`]: the chip finds the card and does ISO-DEP itself (mode A) |
 
 pub mod chip;
+pub mod dep;
 pub mod firmware;
 pub mod hsu;
 pub mod port;
@@ -18,9 +20,10 @@ pub mod raw;
 pub mod serial;
 
 pub use chip::{Chip, ChipError};
+pub use dep::{DepInitiator, DepTarget};
 pub use firmware::FirmwareCard;
 pub use hsu::{Hsu, Line};
-pub use port::{Port, PortError, PortErrorKind};
+pub use port::{AnyPort, Port, PortError, PortErrorKind};
 pub use raw::RawField;
 #[cfg(unix)]
 pub use serial::SerialLine;

@@ -56,6 +56,9 @@ pub trait Port {
     fn can_abort(&self) -> bool;
 }
 
+/// Any way to a chip.
+pub type AnyPort = Box<dyn Port + Send>;
+
 impl<P: Port + ?Sized> Port for &mut P {
     fn exchange(&mut self, command: &[u8], timeout: Duration, answer: &mut Vec<u8>) -> Result<(), PortError> {
         (**self).exchange(command, timeout, answer)

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::acr122u::{AcrPort, EscapeError, EscapeLink, Settings, firmware};
 use crate::pn532::raw::State;
-use crate::pn532::{Chip, ChipError, RawField};
+use crate::pn532::{AnyPort, Chip, ChipError, RawField};
 
 const LAYER: &str = "acr122u";
 
@@ -82,6 +82,14 @@ pub struct Escape {
 }
 
 impl Escape {
+    fn new(fragment: &str) -> Self {
+        Self {
+            fragment: fragment.to_owned(),
+            name: String::new(),
+            firmware: None,
+        }
+    }
+
     fn connect(&mut self) -> Result<EscapeLink, SourceError> {
         let names = list_readers()?.into_iter().map(|reader| reader.name).collect();
         self.name = choose(&self.fragment, &self.name, names)?;
@@ -94,6 +102,15 @@ impl Escape {
             SourceError::new(kind, LAYER, format!("{}: {e}", self.name))
         })
     }
+
+    fn chip(&mut self) -> Result<Chip<AcrPort<QuietEscape>>, SourceError> {
+        let mut link = self.connect()?;
+        self.firmware = firmware(&mut link).map_err(|e| failed(&self.name, &e))?;
+        let link = Quiet::new(link).map_err(|e| failed(&self.name, &e))?;
+        let mut chip = Chip::new(AcrPort::new(QuietEscape(link)));
+        chip.start(false).map_err(|e| failed(&self.name, &e))?;
+        Ok(chip)
+    }
 }
 
 fn failed(name: &str, e: &impl std::fmt::Display) -> SourceError {
@@ -104,12 +121,7 @@ impl radio::Device for Escape {
     type Radio = RawField<AcrPort<QuietEscape>>;
 
     fn open(&mut self, epoch: Instant) -> Result<Self::Radio, SourceError> {
-        let mut link = self.connect()?;
-        self.firmware = firmware(&mut link).map_err(|e| failed(&self.name, &e))?;
-        let link = Quiet::new(link).map_err(|e| failed(&self.name, &e))?;
-        let mut chip = Chip::new(AcrPort::new(QuietEscape(link)));
-        chip.start(false).map_err(|e| failed(&self.name, &e))?;
-        Ok(RawField::new(chip, epoch))
+        Ok(RawField::new(self.chip()?, epoch))
     }
 
     fn describe(&self) -> ReaderInfo {
@@ -281,17 +293,21 @@ impl CardSource for ThroughCard {
     }
 }
 
+/// The chip of the reader whose name contains `fragment`, by escape commands, for other uses than a card.
+///
+/// # Errors
+/// As [`open`]; `NotAllowed` where the reader's driver carries no escape commands.
+pub fn open_chip(fragment: &str) -> Result<Chip<AnyPort>, SourceError> {
+    let chip = Escape::new(fragment).chip()?;
+    Ok(Chip::new(Box::new(chip.into_port())))
+}
+
 /// Opens the reader whose name contains `fragment`, without a card if its driver allows that, else through cards.
 ///
 /// # Errors
 /// As `pcsc:` readers; `Busy` if another program has it for itself.
 pub fn open(fragment: &str, polling: Polling) -> Result<Box<dyn CardSource>, SourceError> {
-    let device = Escape {
-        fragment: fragment.to_owned(),
-        name: String::new(),
-        firmware: None,
-    };
-    match RadioSource::open(device, polling.clone()) {
+    match RadioSource::open(Escape::new(fragment), polling.clone()) {
         Ok(source) => Ok(Box::new(source)),
         Err(e) if e.kind == SourceErrorKind::NotAllowed => Ok(Box::new(ThroughCard {
             pcsc: PcscSource::open(fragment)?,

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::firmware::{self, FirmwareSource};
 use super::radio::{self, Polling, Radio, RadioSource};
 use super::{ReaderInfo, SourceError, SourceErrorKind};
-use crate::pn532::{Chip, ChipError, Hsu, PortErrorKind, RawField};
+use crate::pn532::{AnyPort, Chip, ChipError, Hsu, PortErrorKind, RawField};
 
 const LAYER: &str = "pn532";
 
@@ -150,6 +150,15 @@ pub fn open_raw(path: &Path, baud: u32, polling: Polling) -> Result<RadioSource<
 /// As [`open_raw`].
 pub fn open_firmware(path: &Path, baud: u32) -> Result<FirmwareSource<SerialDevice>, SourceError> {
     FirmwareSource::open(device(path, baud, Mode::Firmware))
+}
+
+/// The chip at `path` for other uses than a card.
+///
+/// # Errors
+/// As [`open_raw`].
+pub fn open_chip(path: &Path, baud: u32) -> Result<Chip<AnyPort>, SourceError> {
+    let chip = device(path, baud, Mode::Raw).chip()?;
+    Ok(Chip::new(Box::new(chip.into_port())))
 }
 
 fn device(path: &Path, baud: u32, mode: Mode) -> SerialDevice {

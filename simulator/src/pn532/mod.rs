@@ -193,6 +193,7 @@ impl<L: FieldLink> Pn532<L> {
                 for [high, low, value] in writes.as_chunks().0 {
                     self.registers.write(u16::from_be_bytes([*high, *low]), *value);
                 }
+                self.tell_sync();
                 done(Code::WriteRegister, answer);
             }
             Command::ReadGpio => Answer::Gpio(self.gpio).encode(answer),

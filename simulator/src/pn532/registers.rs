@@ -9,6 +9,7 @@ use tapdoor_protocol::rf::frame::{BitRate, Technology};
 /// What hosts address by name.
 #[allow(missing_docs)]
 pub mod address {
+    pub const MODE: u16 = 0x6301;
     pub const TX_MODE: u16 = 0x6302;
     pub const RX_MODE: u16 = 0x6303;
     pub const MANUAL_RCV: u16 = 0x630D;
@@ -24,6 +25,9 @@ pub mod address {
 const CRC: u8 = 0x80;
 /// The chip neither makes nor checks parity, in `CIU_ManualRCV`.
 const PARITY_DISABLE: u8 = 0x10;
+
+/// `CIU_Mode`'s DetectSync: the chip takes away and adds the F0 of NFC-DEP at 106 kbit/s.
+pub const DETECT_SYNC: u8 = 0x40;
 
 /// After a reset, where that is not 0.
 const RESET: [(u16, u8); 12] = [

@@ -8,7 +8,8 @@
 //!   the reader for more time by S(WTX), for as long as the reader grants it. The ATS is the chip's own, `75 33 92 03` and the host's
 //!   historical bytes. A command that is longer than a frame to the host comes in parts, with "more information".
 //! - "Automatic ATR_RES": the chip speaks NFC-DEP, TgGetData and TgSetData carry information.
-//! - Otherwise TgGetInitiatorCommand and TgResponseToInitiator carry frames, without checksum and without the F0 of NFC-DEP at 106.
+//! - Otherwise TgGetInitiatorCommand and TgResponseToInitiator carry frames, without checksum, and without the F0 of NFC-DEP at 106 as long
+//!   as DetectSync is set in the chip's register CIU_Mode, which TgInitAsTarget does.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ use tapdoor_protocol::rf::nfc_dep::pdu::{Atr, SB};
 use tapdoor_protocol::rf::nfc_dep::target::{Heard, Target};
 use tapdoor_protocol::rf::time::{self, Ticks};
 
+use super::registers::{DETECT_SYNC, address};
 use super::{Outcome, Pn532, UnderWay};
 
 /// How long the other side's frame waits for the target's host.
@@ -71,6 +73,8 @@ struct State {
     outgoing: Option<Vec<u8>>,
     gathered: Vec<u8>,
     is_released: bool,
+    // CIU_Mode's DetectSync.
+    is_synced: bool,
 }
 
 /// A chip's end of an antenna.
@@ -130,6 +134,7 @@ impl Antenna {
                 only: setup.mode,
                 session: None,
             }),
+            is_synced: true,
             ..State::default()
         };
         // It hears the field, if there is one, from now on.
@@ -193,8 +198,9 @@ impl AntennaCard {
 
     /// A frame for the host as it is; the first of a session is told by TgInitAsTarget.
     fn raw(&self, mut state: MutexGuard<'_, State>, frame: &Frame<'_>, mode: u8, answer: &mut RxFrame) -> Option<Ticks> {
-        let is_framed = mode & MODE_DEP != 0 && frame.rate == BitRate::Kbps106;
-        let data = if is_framed { frame.data.get(1..)? } else { frame.data }.to_vec();
+        // The host may write DetectSync between frame and answer.
+        let is_framed = |state: &State| mode & MODE_DEP != 0 && frame.rate == BitRate::Kbps106 && state.is_synced;
+        let data = if is_framed(&state) { frame.data.get(1..)? } else { frame.data }.to_vec();
         let listening = state.listening.as_mut()?;
         let is_first = listening.session.is_none();
         let data = if is_first {
@@ -205,9 +211,9 @@ impl AntennaCard {
         } else {
             Some(data)
         };
-        let (_state, said) = self.ask(state, data);
+        let (state, said) = self.ask(state, data);
         let mut said = said?;
-        if is_framed {
+        if is_framed(&state) {
             said.insert(0, SB);
         }
         answer.set(&Frame::new(frame.technology, &said).at(frame.rate));
@@ -348,8 +354,17 @@ impl<L: FieldLink> Pn532<L> {
             return Outcome::Busy;
         };
         antenna.listen(setup, self.parameters);
+        let mode = self.registers.read(address::MODE);
+        self.registers.write(address::MODE, mode | DETECT_SYNC);
         self.under_way = Some(UnderWay::Target(Waits::Activation));
         Outcome::Busy
+    }
+
+    /// The host may have written DetectSync.
+    pub(super) fn tell_sync(&self) {
+        if let Some(antenna) = &self.antenna {
+            antenna.lock().is_synced = self.registers.read(address::MODE) & DETECT_SYNC != 0;
+        }
     }
 
     pub(super) fn target_on(&mut self, waits: Waits, answer: &mut Vec<u8>) -> Outcome {
