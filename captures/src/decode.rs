@@ -416,7 +416,7 @@ impl Session {
                 let fields = data.split(&[("RL", 16), ("lock id", 8), ("TL", 20)]);
                 ("AUTHENTICATE, challenge-response".into(), fields, Asked::ChallengeResponse)
             }
-            0x3C if proprietary => (door::control_flow(p1, data).into(), Vec::new(), Asked::Other),
+            0x3C if proprietary => (door::control_flow(p1, data), Vec::new(), Asked::Other),
             0x10 if proprietary && chip => ("BEGIN".into(), door::begin(data), Asked::Begin),
             0x12 if proprietary && chip => ("NEXT".into(), door::answer_of_phone(data), Asked::Next),
             0x14 if proprietary && chip => ("REQUEST".into(), door::answer_of_phone(data), Asked::Request),

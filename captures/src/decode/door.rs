@@ -7,22 +7,23 @@ use tapdoor_protocol::status::StatusWord;
 use tapdoor_protocol::tlv;
 
 use super::view::View;
+use super::words::{self, Name};
 use super::{App, Field, fci};
 
 /// The word for a verdict code of section 7.
-fn verdict(code: u8) -> String {
+fn verdict(code: u8) -> Name {
     match Verdict::from_code(code) {
         Some(Verdict::Open) => "opened".into(),
         Some(Verdict::Refused(reason)) => reason.name().into(),
-        None => format!("unknown code {code:02x}"),
+        None => format!("unknown code {code:02x}").into(),
     }
 }
 
-pub(super) fn control_flow(p1: u8, data: View<'_>) -> String {
+pub(super) fn control_flow(p1: u8, data: View<'_>) -> Name {
     match (p1, data.bytes()) {
         (0x01, _) => "CONTROL FLOW, sealed".into(),
         (0x00, [DOWNLOADING]) => "CONTROL FLOW, plain: downloading".into(),
-        (0x00, [code]) => "CONTROL FLOW, plain: ".to_owned() + &verdict(*code),
+        (0x00, [code]) => words::joined("CONTROL FLOW, plain: ", &verdict(*code)),
         _ => "CONTROL FLOW, of unknown form".into(),
     }
 }
@@ -172,7 +173,7 @@ fn command(view: View<'_>) -> String {
         0x3C => control_flow(command.p1, data),
         0x88 => "AUTHENTICATE".into(),
         0xCA if command.cla == 0x80 => "GET IDENTITY".into(),
-        _ => super::names::command(command.cla, command.ins, command.p1, command.p2).into_owned(),
+        _ => super::names::command(command.cla, command.ins, command.p1, command.p2),
     };
     format!("{hex} ({name})")
 }

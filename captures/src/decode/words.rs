@@ -19,6 +19,14 @@ pub(super) fn with_hex(words: &str, bytes: &[u8]) -> String {
     String::from_utf8(text).unwrap_or_default()
 }
 
+/// Two parts.
+pub(super) fn joined(words: &str, more: &str) -> Name {
+    let mut text = String::with_capacity(words.len() + more.len());
+    text.push_str(words);
+    text.push_str(more);
+    text.into()
+}
+
 /// Words, a decimal number, and more words.
 pub(crate) fn with_number(words: &str, number: u64, more: &str) -> Name {
     let mut text = Vec::with_capacity(words.len() + 20 + more.len());

@@ -77,8 +77,8 @@ struct Chain {
     start: u64,
     /// Whole: handed out, to be cleared when the next block comes.
     whole: bool,
-    /// The last block's PCB and a digest of its bytes, and where it began in `bytes`.
-    last: Option<(u8, u64)>,
+    /// What stood before the last block's information (PCB, CID, NAD), and where that began in `bytes`.
+    last: Option<([u8; 3], usize)>,
 }
 
 impl Chain {
@@ -108,11 +108,22 @@ pub struct Chains {
     nak: bool,
 }
 
-fn digest(bytes: &[u8]) -> u64 {
-    // FNV-1a: equal blocks are what is looked for, not attackers.
-    bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3)
-    })
+impl Chain {
+    /// Whether the last block was the same one.
+    fn repeats(&self, prologue: [u8; 3], inf: &[u8]) -> bool {
+        self.last
+            .is_some_and(|(before, start)| before == prologue && self.bytes.get(start..) == Some(inf))
+    }
+}
+
+/// What stands before a block's information.
+fn prologue(frame: &[u8], inf: &[u8]) -> [u8; 3] {
+    let mut bytes = [0; 3];
+    let length = frame.len().saturating_sub(inf.len());
+    for (to, from) in bytes.iter_mut().zip(frame.iter().take(length)) {
+        *to = *from;
+    }
+    bytes
 }
 
 impl Chains {
@@ -143,11 +154,11 @@ impl Chains {
         };
         match block {
             Block::I { chained, inf, .. } => {
-                let this = (frame.first().copied().unwrap_or_default(), digest(frame));
+                let this = prologue(frame, inf);
                 let again = match dir {
                     // The card repeats when it is asked to; the reader when nobody answered.
-                    Direction::In => self.nak && mine.last == Some(this),
-                    Direction::Out => other.last.is_none() && mine.last == Some(this),
+                    Direction::In => self.nak && mine.repeats(this, inf),
+                    Direction::Out => other.last.is_none() && mine.repeats(this, inf),
                 };
                 self.nak = false;
                 if again {
@@ -160,8 +171,8 @@ impl Chains {
                 if mine.bytes.is_empty() {
                     mine.start = t;
                 }
+                mine.last = Some((this, mine.bytes.len()));
                 mine.bytes.extend_from_slice(inf);
-                mine.last = Some(this);
                 // An answer of any kind: what the other side says next is new.
                 other.last = None;
                 if chained {

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::timing::{self, Timing};
-use super::{Counter, Filter, ShowError, Style, clean};
+use super::{Counter, Filter, Line, ShowError, Style, clean};
 use crate::decode::Decoder;
 use crate::event::{Direction, Event, Layer};
 use crate::extra::HEX;
@@ -45,20 +45,11 @@ pub fn plain<E: Events, W: Write>(mut events: E, filter: &Filter, out: &mut W) -
             }
         }
         let shown = counter.line(&event, &decoded);
-        match (shown.number, event.dir) {
-            (Some(number), Some(Direction::Out) | None) => decimal::<6>(number, &mut lines),
-            _ => lines.extend_from_slice(b"      "),
+        let number = shown.number.filter(|_| event.dir != Some(Direction::In));
+        match head(number, &shown, &event).filter(|_| !untimed) {
+            Some(head) => lines.extend_from_slice(&head),
+            None => unusual_head(number, &shown, &event, untimed, &mut lines),
         }
-        if !untimed {
-            lines.push(b' ');
-            fixed::<12>(shown.since_start, false, &mut lines);
-            lines.push(b' ');
-            match shown.gap {
-                Some(gap) => fixed::<10>(gap, true, &mut lines),
-                None => lines.extend_from_slice(b"          "),
-            }
-        }
-        where_and_which_way(&event, &mut lines);
         // What frames and APDUs are called consists of our own words.
         let ours = event.dir.is_some() && event.data.is_some() && matches!(event.layer, Layer::Rf | Layer::Apdu | Layer::Chip);
         if let Some(block) = block {
@@ -91,27 +82,114 @@ pub fn plain<E: Events, W: Write>(mut events: E, filter: &Filter, out: &mut W) -
     Ok(events.cut())
 }
 
+/// What stands before the name: number, milliseconds, gap, layer, direction.
+const HEAD: usize = 41;
+
+/// The head of most lines, in one piece; `None` where a number needs more than its place, or the layer is another one.
+#[inline]
+fn head(number: Option<u64>, shown: &Line<'_>, event: &Event) -> Option<[u8; HEAD]> {
+    let mut head = [b' '; HEAD];
+    let whither = usual(event)?;
+    if let Some(number) = number {
+        right(head.first_chunk_mut::<6>()?, number)?;
+    }
+    // A blank before each.
+    let (_, rest) = head.split_first_chunk_mut::<7>()?;
+    let (since, rest) = rest.split_first_chunk_mut::<12>()?;
+    right_millis(since, shown.since_start, false)?;
+    let (gap, rest) = rest.split_first_chunk_mut::<11>()?;
+    if let Some(nanoseconds) = shown.gap {
+        right_millis(gap, nanoseconds, true)?;
+    }
+    *rest.first_chunk_mut::<11>()? = *whither;
+    Some(head)
+}
+
+/// Writes a number at the end of its place; `None` if it does not fit.
+#[inline]
+fn right<const WIDTH: usize>(place: &mut [u8; WIDTH], number: u64) -> Option<usize> {
+    digits_before(place, WIDTH, number)
+}
+
+/// The same with nanoseconds as milliseconds with three digits behind the point.
+#[inline]
+fn right_millis<const WIDTH: usize>(place: &mut [u8; WIDTH], nanoseconds: i128, sign: bool) -> Option<()> {
+    // Times that went back are unusual.
+    let nanoseconds = u64::try_from(nanoseconds).ok()?;
+    let micro = nanoseconds / 1000 + u64::from(nanoseconds % 1000 >= 500);
+    let (milli, below) = (micro / 1000, (micro % 1000) as usize);
+    let point = WIDTH.checked_sub(4)?;
+    let [tens, ones] = DECIMAL[below % 100];
+    *place.last_chunk_mut::<4>()? = [b'.', b'0' + (below / 100) as u8, tens, ones];
+    let at = digits_before(place, point, milli)?;
+    if sign {
+        *place.get_mut(at.checked_sub(1)?)? = b'+';
+    }
+    Some(())
+}
+
+/// Writes a number so that it ends before `at`; gives where it begins.
+#[inline]
+fn digits_before<const WIDTH: usize>(place: &mut [u8; WIDTH], mut at: usize, mut number: u64) -> Option<usize> {
+    while number >= 10 {
+        at = at.checked_sub(2)?;
+        *place.get_mut(at..)?.first_chunk_mut::<2>()? = DECIMAL[(number % 100) as usize];
+        number /= 100;
+        if number == 0 {
+            return Some(at);
+        }
+    }
+    at = at.checked_sub(1)?;
+    *place.get_mut(at)? = b'0' + number as u8;
+    Some(at)
+}
+
+/// Any head.
+#[cold]
+fn unusual_head(number: Option<u64>, shown: &Line<'_>, event: &Event, untimed: bool, lines: &mut Vec<u8>) {
+    match number {
+        Some(number) => decimal::<6>(number, lines),
+        None => lines.extend_from_slice(b"      "),
+    }
+    if !untimed {
+        lines.push(b' ');
+        fixed::<12>(shown.since_start, false, lines);
+        lines.push(b' ');
+        match shown.gap {
+            Some(gap) => fixed::<10>(gap, true, lines),
+            None => lines.extend_from_slice(b"          "),
+        }
+    }
+    where_and_which_way(event, lines);
+}
+
+/// Layer and arrow of frames and APDUs, a blank before them.
+#[inline]
+const fn usual(event: &Event) -> Option<&'static [u8; 11]> {
+    match (&event.layer, event.dir) {
+        (Layer::Rf, Some(Direction::Out)) => Some(b" rf    --> "),
+        (Layer::Rf, Some(Direction::In)) => Some(b" rf    <-- "),
+        (Layer::Apdu, Some(Direction::Out)) => Some(b" apdu  --> "),
+        (Layer::Apdu, Some(Direction::In)) => Some(b" apdu  <-- "),
+        _ => None,
+    }
+}
+
 /// Layer and arrow, a blank before them.
 fn where_and_which_way(event: &Event, lines: &mut Vec<u8>) {
-    let usual: &[u8; 11] = match (&event.layer, event.dir) {
-        (Layer::Rf, Some(Direction::Out)) => b" rf    --> ",
-        (Layer::Rf, Some(Direction::In)) => b" rf    <-- ",
-        (Layer::Apdu, Some(Direction::Out)) => b" apdu  --> ",
-        (Layer::Apdu, Some(Direction::In)) => b" apdu  <-- ",
-        (other, dir) => {
-            let layer = clean(other.as_str());
-            lines.push(b' ');
-            lines.extend_from_slice(layer.as_bytes());
-            lines.resize(lines.len() + 6usize.saturating_sub(layer.len()).max(1), b' ');
-            lines.extend_from_slice(match dir {
-                Some(Direction::Out) => b"--> ",
-                Some(Direction::In) => b"<-- ",
-                None => b"    ",
-            });
-            return;
-        }
-    };
-    lines.extend_from_slice(usual);
+    if let Some(usual) = usual(event) {
+        lines.extend_from_slice(usual);
+        return;
+    }
+    let layer = clean(event.layer.as_str());
+    lines.push(b' ');
+    lines.extend_from_slice(layer.as_bytes());
+    lines.resize(lines.len() + 6usize.saturating_sub(layer.len()).max(1), b' ');
+    lines.extend_from_slice(match event.dir {
+        Some(Direction::Out) => b"--> ",
+        Some(Direction::In) => b"<-- ",
+        None => b"    ",
+    });
 }
 
 /// The first bytes of an event.

@@ -80,7 +80,7 @@ impl Timing {
         if let Some(granted) = decoded.wtx {
             self.wtx += 1;
             self.granted = self.granted.saturating_add(granted);
-        } else if event.layer == Layer::Note && event.extra.get("wtx").is_some() {
+        } else if !event.extra.is_empty() && event.layer == Layer::Note && event.extra.get("wtx").is_some() {
             self.wtx += 1;
         }
         let (Some(dir), Some(data)) = (event.dir, &event.data) else {
@@ -89,7 +89,10 @@ impl Timing {
         match event.layer {
             Layer::Rf => {
                 let number = |name| event.extra.get(name).and_then(|text| text.parse::<u64>().ok());
-                let air = number("duration").unwrap_or_else(|| rf::air_time(data.len(), number("rate").unwrap_or(106)));
+                let air = match event.extra.is_empty() {
+                    true => rf::air_time(data.len(), 106),
+                    false => number("duration").unwrap_or_else(|| rf::air_time(data.len(), number("rate").unwrap_or(106))),
+                };
                 self.rf.add(event.t, dir, air);
                 self.end = self.end.max(event.t.saturating_add(air));
             }
