@@ -76,13 +76,17 @@ struct Counter {
 impl Counter {
     /// Whether a new tap, or what is outside taps, begins with this event.
     fn begins(&mut self, event: &Event) -> bool {
-        if self.begun && self.tap == event.tap {
+        self.begins_at(event.tap, event.t)
+    }
+
+    fn begins_at(&mut self, tap: Option<u64>, t: u64) -> bool {
+        if self.begun && self.tap == tap {
             return false;
         }
         *self = Self {
-            tap: event.tap,
+            tap,
             begun: true,
-            start: event.t,
+            start: t,
             before: None,
             number: 0,
         };
@@ -90,18 +94,25 @@ impl Counter {
     }
 
     fn line<'a>(&mut self, event: &'a Event, decoded: &'a Decoded) -> Line<'a> {
-        let number = event.data.is_some().then(|| {
-            self.number += u64::from(event.dir != Some(Direction::In) || self.number == 0);
-            self.number
-        });
-        let gap = self.before.replace(event.t);
+        let (number, since_start, gap) = self.count(event.data.is_some(), event.dir, event.t);
         Line {
             event,
             decoded,
             number,
-            since_start: i128::from(event.t) - i128::from(self.start),
-            gap: gap.map(|before| i128::from(event.t) - i128::from(before)),
+            since_start,
+            gap,
         }
+    }
+
+    /// The number of an event if it counts, nanoseconds since the beginning, and since the event before.
+    fn count(&mut self, counts: bool, dir: Option<Direction>, t: u64) -> (Option<u64>, i128, Option<i128>) {
+        let number = counts.then(|| {
+            self.number += u64::from(dir != Some(Direction::In) || self.number == 0);
+            self.number
+        });
+        let before = self.before.replace(t);
+        let since = |then: u64| i128::from(t) - i128::from(then);
+        (number, since(self.start), before.map(since))
     }
 }
 

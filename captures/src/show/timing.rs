@@ -72,32 +72,97 @@ fn ms(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e6
 }
 
+/// What is said by whom, as far as times go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Kind {
+    /// A frame.
+    Rf,
+    /// An APDU.
+    Apdu,
+    /// Anything else.
+    Other,
+}
+
+impl Kind {
+    pub(super) const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::Rf),
+            1 => Some(Self::Apdu),
+            2 => Some(Self::Other),
+            _ => None,
+        }
+    }
+}
+
+/// What an event means for the times; nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moment {
+    pub(super) t: u64,
+    pub(super) tap: Option<u64>,
+    pub(super) dir: Option<Direction>,
+    pub(super) kind: Kind,
+    /// How long a frame was on the air.
+    pub(super) air: u64,
+    /// More time that the card asked for.
+    pub(super) granted: Option<u64>,
+    /// A remark that it asked.
+    pub(super) asked: bool,
+}
+
+impl Moment {
+    #[inline]
+    pub(super) fn of(event: &Event, decoded: &Decoded) -> Self {
+        let kind = match event.layer {
+            Layer::Rf => Kind::Rf,
+            Layer::Apdu => Kind::Apdu,
+            _ => Kind::Other,
+        };
+        let length = event.data.as_ref().map_or(0, Vec::len);
+        let number = |name| event.extra.get(name).and_then(|text| text.parse::<u64>().ok());
+        Self {
+            t: event.t,
+            tap: event.tap,
+            dir: event.dir,
+            kind,
+            air: match (kind, event.extra.is_empty()) {
+                (Kind::Rf, true) => rf::air_time(length, 106),
+                (Kind::Rf, false) => number("duration").unwrap_or_else(|| rf::air_time(length, number("rate").unwrap_or(106))),
+                _ => 0,
+            },
+            granted: decoded.wtx,
+            asked: !event.extra.is_empty() && event.layer == Layer::Note && event.extra.get("wtx").is_some(),
+        }
+    }
+}
+
 impl Timing {
     pub(super) fn add(&mut self, event: &Event, decoded: &Decoded) {
-        self.tap = event.tap;
-        self.first.get_or_insert(event.t);
-        self.end = self.end.max(event.t);
-        if let Some(granted) = decoded.wtx {
+        self.take(&Moment::of(event, decoded), event.data.is_some());
+    }
+
+    /// The same of what is known of the event. `has_bytes`: only what has bytes took time.
+    pub(super) fn take(&mut self, moment: &Moment, has_bytes: bool) {
+        let &Moment { t, air, .. } = moment;
+        self.tap = moment.tap;
+        self.first.get_or_insert(t);
+        self.end = self.end.max(t);
+        if let Some(granted) = moment.granted {
             self.wtx += 1;
             self.granted = self.granted.saturating_add(granted);
-        } else if !event.extra.is_empty() && event.layer == Layer::Note && event.extra.get("wtx").is_some() {
+        } else if moment.asked {
             self.wtx += 1;
         }
-        let (Some(dir), Some(data)) = (event.dir, &event.data) else {
+        let Some(dir) = moment.dir.filter(|_| has_bytes) else {
             return;
         };
-        match event.layer {
-            Layer::Rf => {
-                let number = |name| event.extra.get(name).and_then(|text| text.parse::<u64>().ok());
-                let air = match event.extra.is_empty() {
-                    true => rf::air_time(data.len(), 106),
-                    false => number("duration").unwrap_or_else(|| rf::air_time(data.len(), number("rate").unwrap_or(106))),
-                };
-                self.rf.add(event.t, dir, air);
-                self.end = self.end.max(event.t.saturating_add(air));
+        match moment.kind {
+            Kind::Rf => {
+                self.rf.add(t, dir, air);
+                self.end = self.end.max(t.saturating_add(air));
             }
-            Layer::Apdu => self.apdu.add(event.t, dir, 0),
-            _ => {}
+            Kind::Apdu => self.apdu.add(t, dir, 0),
+            Kind::Other => {}
         }
     }
 

@@ -1,85 +1,106 @@
-//! One line an event, for pipes and for speed.
+//! [`Writer`]: rows to text.
 
-use std::io::Write;
+use std::io::{self, Write};
 
-use super::timing::{self, Timing};
-use super::{Counter, Filter, Line, ShowError, Style, clean};
-use crate::decode::Decoder;
-use crate::event::{Direction, Event, Layer};
-use crate::extra::HEX;
-use crate::read::{Cut, Events};
+use super::super::timing::Timing;
+use super::super::{Counter, Style};
+use super::GATHERED;
+use super::row::{BYTES, Data, PLACES, Row, hex};
+use crate::event::Direction;
 
-/// So many bytes of data stand on a line.
-const BYTES: usize = 24;
+/// Puts lines together.
+pub(super) struct Writer {
+    /// What is to be written.
+    pub(super) text: Vec<u8>,
+    untimed: bool,
+    counter: Counter,
+    timing: Timing,
+}
 
-/// So much is gathered before it is written.
-const GATHERED: usize = 1 << 15;
+/// What a row is told when its turn has come.
+struct Turn {
+    number: Option<u64>,
+    since_start: i128,
+    gap: Option<i128>,
+}
 
-/// Shows a tape as text without colour, one line an event: number, milliseconds, gap, layer, direction, name, and the first bytes.
-///
-/// Names and status words are decoded, fields are not, and nothing is drawn: this is the quick form.
-///
-/// # Errors
-/// [`ShowError`]; what was understood before is in the output.
-pub fn plain<E: Events, W: Write>(mut events: E, filter: &Filter, out: &mut W) -> Result<Option<Cut>, ShowError> {
-    let untimed = timing::is_untimed(events.header());
-    let mut decoder = Decoder::brief();
-    let mut counter = Counter::default();
-    let mut timing = Timing::default();
-    let mut lines = Vec::with_capacity(GATHERED + (1 << 12));
-    let mut outcome = Ok(());
-    let mut event = Event::new(0, Layer::Note);
-    while let Some(next) = events.next_into(&mut event) {
-        if let Err(error) = next {
-            outcome = Err(error);
-            break;
+impl Writer {
+    pub(super) fn new(untimed: bool) -> Self {
+        Self {
+            text: Vec::with_capacity(GATHERED + (1 << 12)),
+            untimed,
+            counter: Counter::default(),
+            timing: Timing::default(),
         }
-        let (block, decoded) = decoder.decode_apart(&event);
-        if !filter.shows(&event) {
-            continue;
-        }
-        if counter.begins(&event) {
-            timing.finish(untimed, Style::Plain, &mut lines)?;
-            if let Some(tap) = event.tap {
-                writeln!(lines, "tap {tap}")?;
+    }
+
+    pub(super) const fn untimed(&self) -> bool {
+        self.untimed
+    }
+
+    /// Says where the time of the tap went.
+    pub(super) fn end_of_tap(&mut self) -> io::Result<()> {
+        self.timing.finish(self.untimed, Style::Plain, &mut self.text)
+    }
+
+    /// Appends a line.
+    pub(super) fn row(&mut self, row: &Row<'_>) -> io::Result<()> {
+        let moment = &row.moment;
+        if self.counter.begins_at(moment.tap, moment.t) {
+            self.end_of_tap()?;
+            if let Some(tap) = moment.tap {
+                writeln!(self.text, "tap {tap}")?;
             }
         }
-        let shown = counter.line(&event, &decoded);
-        let number = shown.number.filter(|_| event.dir != Some(Direction::In));
-        match head(number, &shown, &event).filter(|_| !untimed) {
-            Some(head) => lines.extend_from_slice(&head),
-            None => unusual_head(number, &shown, &event, untimed, &mut lines),
+        let (number, since_start, gap) = self.counter.count(row.counts, moment.dir, moment.t);
+        let turn = Turn {
+            number: number.filter(|_| moment.dir != Some(Direction::In)),
+            since_start,
+            gap,
+        };
+        let text = &mut self.text;
+        match head(&turn, row.place).filter(|_| !self.untimed) {
+            Some(head) => text.extend_from_slice(&head),
+            None => unusual_head(&turn, row.place, self.untimed, text),
         }
-        // What frames and APDUs are called consists of our own words.
-        let ours = event.dir.is_some() && event.data.is_some() && matches!(event.layer, Layer::Rf | Layer::Apdu | Layer::Chip);
-        if let Some(block) = block {
-            lines.extend_from_slice(block.as_bytes());
-            lines.push(b' ');
+        if !row.block.is_empty() {
+            text.extend_from_slice(row.block);
+            text.push(b' ');
         }
-        match ours {
-            true => lines.extend_from_slice(decoded.name.as_bytes()),
-            false => lines.extend_from_slice(clean(&decoded.name).as_bytes()),
+        text.extend_from_slice(&row.name);
+        if row.counts {
+            data(&row.data, row.more, text);
         }
-        if let Some(data) = &event.data {
-            bytes(data, &event, &mut lines);
+        while text.last() == Some(&b' ') {
+            text.pop();
         }
-        while lines.last() == Some(&b' ') {
-            lines.pop();
-        }
-        lines.push(b'\n');
-        if lines.len() >= GATHERED {
-            out.write_all(&lines)?;
-            lines.clear();
-        }
-        timing.add(&event, &decoded);
+        text.push(b'\n');
+        self.timing.take(moment, row.counts);
+        Ok(())
     }
-    timing.finish(untimed, Style::Plain, &mut lines)?;
-    if let Some(cut) = events.cut() {
-        writeln!(lines, "{cut}")?;
+}
+
+/// The first bytes.
+fn data(data: &Data<'_>, more: bool, text: &mut Vec<u8>) {
+    match data {
+        Data::Bytes(first) => {
+            let mut digits = [b' '; 2 + 2 * BYTES];
+            let (pairs, _) = digits[2..].as_chunks_mut::<2>();
+            for (pair, byte) in pairs.iter_mut().zip(*first) {
+                *pair = hex(*byte);
+            }
+            // All of it and back: a copy whose length is known is no call.
+            text.extend_from_slice(&digits);
+            text.truncate(text.len() - 2 * BYTES.saturating_sub(first.len()));
+        }
+        Data::Digits(digits) => {
+            text.extend_from_slice(b"  ");
+            text.extend_from_slice(digits);
+        }
     }
-    out.write_all(&lines)?;
-    outcome?;
-    Ok(events.cut())
+    if more {
+        text.extend_from_slice(b"..");
+    }
 }
 
 /// What stands before the name: number, milliseconds, gap, layer, direction.
@@ -87,21 +108,21 @@ const HEAD: usize = 41;
 
 /// The head of most lines, in one piece; `None` where a number needs more than its place, or the layer is another one.
 #[inline]
-fn head(number: Option<u64>, shown: &Line<'_>, event: &Event) -> Option<[u8; HEAD]> {
+fn head(turn: &Turn, place: Option<u8>) -> Option<[u8; HEAD]> {
     let mut head = [b' '; HEAD];
-    let whither = usual(event)?;
-    if let Some(number) = number {
+    let place = PLACES.get(usize::from(place?))?;
+    if let Some(number) = turn.number {
         right(head.first_chunk_mut::<6>()?, number)?;
     }
     // A blank before each.
     let (_, rest) = head.split_first_chunk_mut::<7>()?;
     let (since, rest) = rest.split_first_chunk_mut::<12>()?;
-    right_millis(since, shown.since_start, false)?;
+    right_millis(since, turn.since_start, false)?;
     let (gap, rest) = rest.split_first_chunk_mut::<11>()?;
-    if let Some(nanoseconds) = shown.gap {
+    if let Some(nanoseconds) = turn.gap {
         right_millis(gap, nanoseconds, true)?;
     }
-    *rest.first_chunk_mut::<11>()? = *whither;
+    *rest.first_chunk_mut::<11>()? = **place;
     Some(head)
 }
 
@@ -146,72 +167,22 @@ fn digits_before<const WIDTH: usize>(place: &mut [u8; WIDTH], mut at: usize, mut
 
 /// Any head.
 #[cold]
-fn unusual_head(number: Option<u64>, shown: &Line<'_>, event: &Event, untimed: bool, lines: &mut Vec<u8>) {
-    match number {
-        Some(number) => decimal::<6>(number, lines),
-        None => lines.extend_from_slice(b"      "),
+fn unusual_head(turn: &Turn, place: Option<u8>, untimed: bool, text: &mut Vec<u8>) {
+    match turn.number {
+        Some(number) => decimal::<6>(number, text),
+        None => text.extend_from_slice(b"      "),
     }
     if !untimed {
-        lines.push(b' ');
-        fixed::<12>(shown.since_start, false, lines);
-        lines.push(b' ');
-        match shown.gap {
-            Some(gap) => fixed::<10>(gap, true, lines),
-            None => lines.extend_from_slice(b"          "),
+        text.push(b' ');
+        fixed::<12>(turn.since_start, false, text);
+        text.push(b' ');
+        match turn.gap {
+            Some(gap) => fixed::<10>(gap, true, text),
+            None => text.extend_from_slice(b"          "),
         }
     }
-    where_and_which_way(event, lines);
-}
-
-/// Layer and arrow of frames and APDUs, a blank before them.
-#[inline]
-const fn usual(event: &Event) -> Option<&'static [u8; 11]> {
-    match (&event.layer, event.dir) {
-        (Layer::Rf, Some(Direction::Out)) => Some(b" rf    --> "),
-        (Layer::Rf, Some(Direction::In)) => Some(b" rf    <-- "),
-        (Layer::Apdu, Some(Direction::Out)) => Some(b" apdu  --> "),
-        (Layer::Apdu, Some(Direction::In)) => Some(b" apdu  <-- "),
-        _ => None,
-    }
-}
-
-/// Layer and arrow, a blank before them.
-fn where_and_which_way(event: &Event, lines: &mut Vec<u8>) {
-    if let Some(usual) = usual(event) {
-        lines.extend_from_slice(usual);
-        return;
-    }
-    let layer = clean(event.layer.as_str());
-    lines.push(b' ');
-    lines.extend_from_slice(layer.as_bytes());
-    lines.resize(lines.len() + 6usize.saturating_sub(layer.len()).max(1), b' ');
-    lines.extend_from_slice(match event.dir {
-        Some(Direction::Out) => b"--> ",
-        Some(Direction::In) => b"<-- ",
-        None => b"    ",
-    });
-}
-
-/// The first bytes of an event.
-fn bytes(data: &[u8], event: &Event, lines: &mut Vec<u8>) {
-    let first = &data[..data.len().min(BYTES)];
-    if event.mask.is_empty() {
-        let mut digits = [b' '; 2 + 2 * BYTES];
-        let (pairs, _) = digits[2..].as_chunks_mut::<2>();
-        for (pair, byte) in pairs.iter_mut().zip(first) {
-            *pair = HEX[usize::from(*byte)];
-        }
-        // All of it and back: a copy whose length is known is no call.
-        lines.extend_from_slice(&digits);
-        lines.truncate(lines.len() - 2 * (BYTES - first.len()));
-    } else {
-        lines.extend_from_slice(b"  ");
-        for digits in super::digits(first, &event.mask) {
-            lines.extend_from_slice(digits.as_bytes());
-        }
-    }
-    if data.len() > BYTES {
-        lines.extend_from_slice(b"..");
+    if let Some(place) = place.and_then(|place| PLACES.get(usize::from(place))) {
+        text.extend_from_slice(*place);
     }
 }
 
