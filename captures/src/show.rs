@@ -21,7 +21,7 @@ use drawing::Drawing;
 pub use lines::plain;
 use style::Role;
 pub use style::Style;
-use timing::Timing;
+use timing::{Timing, Worth};
 
 /// Which events are shown. Those that are not are still followed, because later ones are understood by them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,11 +126,11 @@ fn milliseconds(nanoseconds: i128) -> f64 {
 /// [`ShowError`]; what was understood before is in the output.
 pub fn text<E: Events, W: Write>(mut tape: E, filter: &Filter, style: Style, out: &mut W) -> Result<Option<Cut>, ShowError> {
     head(tape.header(), style, out)?;
-    let untimed = timing::is_untimed(tape.header());
+    let worth = Worth::of(tape.header());
     let mut decoder = Decoder::with_keys(&filter.keys);
     let mut counter = Counter::default();
     let mut drawing = Drawing::default();
-    let mut timing = Timing::default();
+    let mut timing = Timing::new(worth);
     let mut outcome = Ok(());
     while let Some(event) = tape.next_event() {
         let event = match event {
@@ -146,7 +146,7 @@ pub fn text<E: Events, W: Write>(mut tape: E, filter: &Filter, style: Style, out
         }
         if counter.begins(&event) {
             drawing.finish(style, out)?;
-            timing.finish(untimed, style, out)?;
+            timing.finish(style, out)?;
             let title = match event.tap {
                 Some(tap) => format!("tap {tap}"),
                 None => "outside any tap".to_owned(),
@@ -154,12 +154,12 @@ pub fn text<E: Events, W: Write>(mut tape: E, filter: &Filter, style: Style, out
             writeln!(out, "\n{}", style.paint(Role::Heading, &title))?;
         }
         let line = counter.line(&event, &decoded);
-        write_line(&line, untimed, style, out)?;
+        write_line(&line, worth.untimed, style, out)?;
         drawing.add(&event, &decoded);
         timing.add(&event, &decoded);
     }
     drawing.finish(style, out)?;
-    timing.finish(untimed, style, out)?;
+    timing.finish(style, out)?;
     if let Some(cut) = tape.cut() {
         writeln!(out, "\n{}", style.paint(Role::Bad, &cut.to_string()))?;
     }
@@ -302,22 +302,22 @@ pub fn json<E: Events, W: Write>(mut tape: E, filter: &Filter, out: &mut W) -> R
     out.write_all(b"\n")?;
     let mut decoder = Decoder::with_keys(&filter.keys);
     let mut counter = Counter::default();
-    let mut timing = Timing::default();
-    let untimed = timing::is_untimed(tape.header());
+    let worth = Worth::of(tape.header());
+    let mut timing = Timing::new(worth);
     let mut shown = 0u64;
     while let Some(event) = tape.next_event() {
         let event = event?;
         let decoded = decoder.decode(&event);
         if filter.shows(&event) {
             if counter.begins(&event) {
-                timing.finish_json(untimed, out)?;
+                timing.finish_json(out)?;
             }
             object(&JsonLine::new(&counter.line(&event, &decoded)), out)?;
             timing.add(&event, &decoded);
             shown += 1;
         }
     }
-    timing.finish_json(untimed, out)?;
+    timing.finish_json(out)?;
     let cut = tape.cut();
     let end = JsonEnd {
         event: "end",

@@ -10,9 +10,22 @@ use crate::event::{Direction, Event, Layer};
 use crate::header::Header;
 use crate::rf;
 
-/// Whether the file that was read had no times.
-pub(super) fn is_untimed(header: &Header) -> bool {
-    header.extra.text("clock").as_deref() == Some("none")
+/// What the times of a tape are worth.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Worth {
+    /// The file that was read had no times.
+    pub(super) untimed: bool,
+    /// Frames went over a network, which takes no time on the air.
+    pub(super) airless: bool,
+}
+
+impl Worth {
+    pub(super) fn of(header: &Header) -> Self {
+        Self {
+            untimed: header.extra.text("clock").as_deref() == Some("none"),
+            airless: header.driver.as_deref() == Some("udp"),
+        }
+    }
 }
 
 /// One layer's times, in nanoseconds.
@@ -44,6 +57,7 @@ impl Clock {
 /// Adds up the times of a tap.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Timing {
+    worth: Worth,
     tap: Option<u64>,
     first: Option<u64>,
     end: u64,
@@ -137,13 +151,18 @@ impl Moment {
 }
 
 impl Timing {
+    pub(super) fn new(worth: Worth) -> Self {
+        Self { worth, ..Self::default() }
+    }
+
     pub(super) fn add(&mut self, event: &Event, decoded: &Decoded) {
         self.take(&Moment::of(event, decoded), event.data.is_some());
     }
 
     /// The same of what is known of the event. `has_bytes`: only what has bytes took time.
     pub(super) fn take(&mut self, moment: &Moment, has_bytes: bool) {
-        let &Moment { t, air, .. } = moment;
+        let t = moment.t;
+        let air = if self.worth.airless { 0 } else { moment.air };
         self.tap = moment.tap;
         self.first.get_or_insert(t);
         self.end = self.end.max(t);
@@ -176,7 +195,7 @@ impl Timing {
             event: "summary",
             tap: self.tap,
             ms: ms(self.end.saturating_sub(self.first?)),
-            air_ms: (rf > 0).then(|| ms(clock.air)),
+            air_ms: (rf > 0 && !self.worth.airless).then(|| ms(clock.air)),
             phone_ms: ms(clock.phone),
             host_ms: ms(clock.host),
             frames: rf,
@@ -186,10 +205,17 @@ impl Timing {
         })
     }
 
+    /// What there was, and begins afresh.
+    fn end(&mut self) -> Option<Summary> {
+        let summary = self.summary();
+        *self = Self::new(self.worth);
+        summary
+    }
+
     /// Writes where the time went, and begins afresh.
-    pub(super) fn finish<W: Write>(&mut self, untimed: bool, style: Style, out: &mut W) -> io::Result<()> {
-        let summary = std::mem::take(self).summary();
-        let Some(sum) = summary else {
+    pub(super) fn finish<W: Write>(&mut self, style: Style, out: &mut W) -> io::Result<()> {
+        let Worth { untimed, airless } = self.worth;
+        let Some(sum) = self.end() else {
             return Ok(());
         };
         let mut parts = Vec::new();
@@ -199,7 +225,11 @@ impl Timing {
             if let Some(air) = sum.air_ms {
                 places.push_str(&format!(" air {air:.3} ({:.0} %),", share(air)));
             }
-            let phone = if sum.air_ms.is_some() { "phone" } else { "phone and air" };
+            let phone = match (sum.air_ms, airless && sum.frames > 0) {
+                (Some(_), _) => "phone",
+                (None, true) => "phone and network",
+                (None, false) => "phone and air",
+            };
             places.push_str(&format!(
                 " {phone} {:.3} ({:.0} %), host {:.3} ({:.0} %)",
                 sum.phone_ms,
@@ -221,9 +251,9 @@ impl Timing {
     }
 
     /// The same as an object.
-    pub(super) fn finish_json<W: Write>(&mut self, untimed: bool, out: &mut W) -> io::Result<()> {
-        match std::mem::take(self).summary() {
-            Some(summary) if !untimed || summary.wtx > 0 => super::object(&summary, out),
+    pub(super) fn finish_json<W: Write>(&mut self, out: &mut W) -> io::Result<()> {
+        match self.end() {
+            Some(summary) if !self.worth.untimed || summary.wtx > 0 => super::object(&summary, out),
             _ => Ok(()),
         }
     }

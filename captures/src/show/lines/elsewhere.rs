@@ -40,7 +40,7 @@ impl Elsewhere {
         let (there, work) = channel::<Piece>();
         let (done, back) = channel();
         // Should there be no thread, this one is lost, and the real one not.
-        let mut taken = Box::new(Writer::new(writer.untimed()));
+        let mut taken = Box::new(Writer::new(writer.worth()));
         std::mem::swap(&mut taken, writer);
         let (hand_over, handed) = channel::<Box<Writer>>();
         let spawned = thread::Builder::new().name("lines".into()).spawn(move || {

@@ -12,7 +12,8 @@ mod writer;
 
 use std::io::{self, Write};
 
-use super::{Filter, ShowError, timing};
+use super::timing::Worth;
+use super::{Filter, ShowError};
 use crate::decode::{Decoded, Decoder};
 use crate::event::{Event, Layer};
 use crate::read::{Cut, Events};
@@ -34,7 +35,7 @@ const LONG: u64 = 1 << 18;
 /// [`ShowError`]; what was understood before is in the output.
 pub fn plain<E: Events, W: Write>(mut events: E, filter: &Filter, out: &mut W) -> Result<Option<Cut>, ShowError> {
     let mut decoder = Decoder::brief();
-    let mut lines = Lines::new(timing::is_untimed(events.header()));
+    let mut lines = Lines::new(Worth::of(events.header()));
     let mut outcome = Ok(());
     let mut event = Event::new(0, Layer::Note);
     while let Some(next) = events.next_into(&mut event) {
@@ -66,8 +67,8 @@ enum Lines {
 }
 
 impl Lines {
-    fn new(untimed: bool) -> Self {
-        Self::Here(Box::new(Writer::new(untimed)), 0)
+    fn new(worth: Worth) -> Self {
+        Self::Here(Box::new(Writer::new(worth)), 0)
     }
 
     fn add<W: Write>(&mut self, event: &Event, block: Option<&str>, decoded: &Decoded, out: &mut W) -> io::Result<()> {
@@ -146,7 +147,7 @@ mod tests {
     #[test]
     fn lines_are_the_same_whoever_puts_them_together() {
         let events = events(30_000);
-        let mut here = Writer::new(false);
+        let mut here = Writer::new(Worth::default());
         let mut decoder = Decoder::brief();
         for event in &events {
             let (block, decoded) = decoder.decode_apart(event);

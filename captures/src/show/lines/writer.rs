@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::super::timing::Timing;
+use super::super::timing::{Timing, Worth};
 use super::super::{Counter, Style};
 use super::GATHERED;
 use super::row::{BYTES, Data, PLACES, Row, hex};
@@ -12,7 +12,7 @@ use crate::event::Direction;
 pub(super) struct Writer {
     /// What is to be written.
     pub(super) text: Vec<u8>,
-    untimed: bool,
+    worth: Worth,
     counter: Counter,
     timing: Timing,
 }
@@ -25,22 +25,22 @@ struct Turn {
 }
 
 impl Writer {
-    pub(super) fn new(untimed: bool) -> Self {
+    pub(super) fn new(worth: Worth) -> Self {
         Self {
             text: Vec::with_capacity(GATHERED + (1 << 12)),
-            untimed,
+            worth,
             counter: Counter::default(),
-            timing: Timing::default(),
+            timing: Timing::new(worth),
         }
     }
 
-    pub(super) const fn untimed(&self) -> bool {
-        self.untimed
+    pub(super) const fn worth(&self) -> Worth {
+        self.worth
     }
 
     /// Says where the time of the tap went.
     pub(super) fn end_of_tap(&mut self) -> io::Result<()> {
-        self.timing.finish(self.untimed, Style::Plain, &mut self.text)
+        self.timing.finish(Style::Plain, &mut self.text)
     }
 
     /// Appends a line.
@@ -59,9 +59,9 @@ impl Writer {
             gap,
         };
         let text = &mut self.text;
-        match head(&turn, row.place).filter(|_| !self.untimed) {
+        match head(&turn, row.place).filter(|_| !self.worth.untimed) {
             Some(head) => text.extend_from_slice(&head),
-            None => unusual_head(&turn, row.place, self.untimed, text),
+            None => unusual_head(&turn, row.place, self.worth.untimed, text),
         }
         if !row.block.is_empty() {
             text.extend_from_slice(row.block);
