@@ -16,6 +16,9 @@ use crate::proc::{Proc, run};
 /// Long enough for anything on a machine that is busy with other things.
 pub const LONG: Duration = Duration::from_secs(60);
 
+/// "Within a second", on a machine that does other things too. Far below what those wait for who are not told to stop.
+pub const SOON: Duration = Duration::from_secs(5);
+
 /// Configuration and stores.
 pub struct House {
     dir: TempDir,
@@ -210,4 +213,19 @@ pub fn wait_file(path: &Path, fits: impl Fn(&str) -> bool) -> String {
         assert!(std::time::Instant::now() < end, "{} is not as expected: {text}", path.display());
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// The reason that the phone is told, "open" if it is told so.
+#[track_caller]
+pub fn told(phone: &mut Proc) -> String {
+    let verdict = phone.wait_event("verdict", LONG);
+    verdict["reason"].as_str().or(verdict["verdict"].as_str()).unwrap().to_owned()
+}
+
+/// Interrupts and expects the end.
+#[track_caller]
+pub fn interrupt(proc: &mut Proc, what: &str) {
+    proc.signal("INT");
+    let status = proc.wait_exit(SOON);
+    assert_eq!(status.code(), Some(130), "{what}: {}", proc.said());
 }

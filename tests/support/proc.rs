@@ -199,3 +199,28 @@ pub fn root() -> PathBuf {
         .expect("crates lie in the root")
         .to_owned()
 }
+
+/// Exit status, stdout, stderr of a command for people.
+pub fn text<A: AsRef<std::ffi::OsStr>>(arguments: &[A]) -> (i32, String, String) {
+    let output = Command::new(tapdoor())
+        .args(arguments)
+        .env_remove("TAPDOOR_READER")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code().unwrap_or(-1), stdout, stderr)
+}
+
+/// The same with --json: every line of stdout is one object, or the test fails.
+#[track_caller]
+pub fn json(arguments: &[&str]) -> (i32, Vec<Value>, String) {
+    let (code, objects, stderr) = run(arguments, &[], Duration::from_secs(60));
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    for object in &objects {
+        assert!(object.is_object(), "{object}");
+    }
+    (code, objects, stderr)
+}
