@@ -182,11 +182,14 @@ chips() { # OPTION...: a simulated chip at $LINE
     start chips "$TAPDOOR" --json simulate "$LINE" "$@"
     PHONE=$(wait_event chips ready)
 }
+# nfcpy takes the chip's answers of exactly 255 bytes for longer ones: at 106 kbit/s those to messages that end with 247 bytes after pieces
+# of 251, so not 1000 here.
+AT_CHIP=${LENGTHS/,1000,/,990,}
 we_initiate_by_chip() { # READER RATE
     chips --near "pn532:$WORK/other" || return
     start target "$NFCPY" "$HERE/nfcpy_peer.py" target "tty:${OTHER#/dev/}:pn532" 46666d010113
     wait_event target ready >/dev/null || return
-    "$TAPDOOR" --json dep --initiator "$1" --rate "$2" --general 010203 --bytes "$LENGTHS" >"$WORK/dep.log" || {
+    "$TAPDOOR" --json dep --initiator "$1" --rate "$2" --general 010203 --bytes "$AT_CHIP" >"$WORK/dep.log" || {
         cat "$WORK/dep.log" "$WORK/target.log" "$WORK/target.err" && return 1
     }
     wait_event target released >/dev/null || return

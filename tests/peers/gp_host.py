@@ -81,8 +81,9 @@ def as_version(code, version):
     """The same module, saying that it is another version."""
     aid, old = declared(code)
     before = ber(0x4F, aid) + ber(0x81, old)
-    assert code.count(before) == 1
-    return code.replace(before, ber(0x4F, aid) + ber(0x81, version))
+    # A compiler may keep a copy among the data; the section comes last.
+    head, tail = code.rsplit(before, 1)
+    return head + ber(0x4F, aid) + ber(0x81, version) + tail
 
 
 # --- the host ----------------------------------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ class Checks:
                               ("proof wrong", (0x80, 0x88, 0, 0, bytes(0x2C)), "6982"),
                               ("spent", (0x80, 0x88, 0, 0, bytes(0x2C)), "6985"),
                               ("unsealed opened", (0x80, 0x3C, 0, 0, b"\0", None), "6A80"),
-                              ("sealed without K3", (0x80, 0x3C, 1, 0, bytes(17), None), "6985"),
+                              ("sealed without K3", (0x80, 0x3C, 1, 0, bytes(8), None), "6985"),
                               ("CONTROL FLOW P1-P2", (0x80, 0x3C, 2, 0, b"\1", None), "6A86"),
                               ("CONTROL FLOW length", (0x80, 0x3C, 0, 0, b"\1\1", None), "6700")):
             _, sw = self.send(*c)

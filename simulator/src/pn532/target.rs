@@ -30,6 +30,8 @@ use super::{Outcome, Pn532, UnderWay};
 
 /// How long the other side's frame waits for the target's host.
 pub const HOST: Duration = Duration::from_secs(1);
+/// The same of a host that has missed one, so that a reader's repetitions do not add up.
+const MISSING: Duration = Duration::from_millis(100);
 /// The chip asks for more time when this part of its waiting time is over (3 of 4), so that S(WTX) is not late.
 const SAFE: (u64, u64) = (3, 4);
 /// Mode of TgInitAsTarget's answer: NFC-DEP, ISO-DEP, FeliCa framing.
@@ -75,6 +77,8 @@ struct State {
     is_released: bool,
     // CIU_Mode's DetectSync.
     is_synced: bool,
+    // The host has not answered the last frame.
+    is_missing: bool,
 }
 
 /// A chip's end of an antenna.
@@ -155,7 +159,9 @@ impl AntennaCard {
     fn ask<'a>(&'a self, mut state: MutexGuard<'a, State>, data: Option<Vec<u8>>) -> (MutexGuard<'a, State>, Option<Vec<u8>>) {
         state.outgoing = None;
         state.incoming = data;
-        let (mut state, said) = self.wait(state, HOST);
+        let time = if state.is_missing { MISSING } else { HOST };
+        let (mut state, said) = self.wait(state, time);
+        state.is_missing = said.is_none();
         if said.is_none() {
             state.incoming = None;
         }
