@@ -69,7 +69,8 @@ check 'the symlink goes with the phone' link_is_gone
 
 # --- an ACR122U behind vpcd ------------------------------------------------------------------------------------------
 
-acr122u() { phone_at "vpcd:127.0.0.1:$VPCD_PORT,as=acr122u" "$@" && reader_is present; }
+# The phone before is gone as pcscd sees it, too: else a client connects to what is about to leave.
+acr122u() { stop phone; reader_is empty && phone_at "vpcd:127.0.0.1:$VPCD_PORT,as=acr122u" "$@" && reader_is present; }
 # script LINE...: by scriptor, one answer a line, without spaces.
 script() {
     printf '%s\n' "$@" >"$WORK/script"
