@@ -86,11 +86,12 @@ fn nfc_dep_at_every_rate() {
                 for length in [1, 200, 262] {
                     let data = wait(chip, &[0x86]);
                     assert_eq!((data[..2].to_vec(), data.len()), (vec![0x87, 0x00], 2 + length));
+                    // While the initiator waits; once it is answered it may go.
+                    assert_eq!(wait(chip, &[0x8A]), [0x8B, 0x01, rate << 4 | rate]);
                     let mut answer = vec![0x8E];
                     answer.extend(data[2..].iter().rev());
                     assert_eq!(wait(chip, &answer), [0x8F, 0x00]);
                 }
-                assert_eq!(wait(chip, &[0x8A]), [0x8B, 0x01, rate << 4 | rate]);
                 // Released.
                 assert_eq!(wait(chip, &[0x86]), [0x87, 0x29]);
             },

@@ -245,6 +245,20 @@ polling_is_back() {
     reader_is present "$OURS"
 }
 check "acr122u-raw at our driver: the reader's own polling is as it was" alone polling_is_back
+nobody_there() { # a phone is no type F card and no target
+    phone_at "ifd:$IFD_SOCKET"
+    wait_event phone connected >/dev/null || return
+    local status
+    "$TAPDOOR" dep --poll acr122u-raw:Tapdoor >"$WORK/nobody.log" 2>&1
+    status=$?
+    cat "$WORK/nobody.log"
+    [ "$status" = 3 ] && grep -q 'nobody at acr122u-raw:Tapdoor answers as a type F card' "$WORK/nobody.log" || return
+    "$TAPDOOR" dep --initiator acr122u-raw:Tapdoor --rate 106 >"$WORK/nobody.log" 2>&1
+    status=$?
+    cat "$WORK/nobody.log"
+    [ "$status" = 3 ] && grep -q 'a target of NFC-DEP at 106 kbit/s' "$WORK/nobody.log"
+}
+check 'acr122u-raw at our driver: nobody there knows NFC-DEP, and that is told' alone nobody_there
 stop phone
 
 # --- rates -----------------------------------------------------------------------------------------------------------

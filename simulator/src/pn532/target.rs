@@ -32,6 +32,8 @@ use super::{Outcome, Pn532, UnderWay};
 pub const HOST: Duration = Duration::from_secs(1);
 /// The same of a host that has missed one, so that a reader's repetitions do not add up.
 const MISSING: Duration = Duration::from_millis(100);
+/// How long what the host says may take to be on the air, where a frame waits for it.
+const SAYING: Duration = Duration::from_millis(200);
 /// The chip asks for more time when this part of its waiting time is over (3 of 4), so that S(WTX) is not late.
 const SAFE: (u64, u64) = (3, 4);
 /// Mode of TgInitAsTarget's answer: NFC-DEP, ISO-DEP, FeliCa framing.
@@ -79,6 +81,8 @@ struct State {
     is_synced: bool,
     // The host has not answered the last frame.
     is_missing: bool,
+    // A frame waits for the host.
+    is_waiting: bool,
 }
 
 /// A chip's end of an antenna.
@@ -171,17 +175,21 @@ impl AntennaCard {
     /// Waits for what the target's host says.
     fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>, time: Duration) -> (MutexGuard<'a, State>, Option<Vec<u8>>) {
         let end = Instant::now() + time;
-        loop {
+        let changed = &self.0.0.1;
+        state.is_waiting = true;
+        let said = loop {
             if let Some(answer) = state.outgoing.take() {
-                return (state, Some(answer));
+                break Some(answer);
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() || state.listening.is_none() {
-                return (state, None);
+                break None;
             }
-            let changed = &self.0.0.1;
             state = changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        };
+        state.is_waiting = false;
+        changed.notify_all();
+        (state, said)
     }
 
     /// The host's response to an APDU, or S(WTX) when it is not there in time. The host's time passes in the field as well.
@@ -432,6 +440,15 @@ impl<L: FieldLink> Pn532<L> {
             let all = std::mem::take(&mut state.gathered);
             state.outgoing = Some(all);
             antenna.0.1.notify_all();
+            // The chip answers its host when that is on the air: what the host does next does not take it back.
+            let end = Instant::now() + SAYING;
+            while state.is_waiting && state.outgoing.is_some() {
+                let left = end.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                state = antenna.0.1.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
         }
         Ok(())
     }

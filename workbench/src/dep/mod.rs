@@ -38,7 +38,7 @@ pub enum DepError {
     #[error("{0}: {1}; write HOST:PORT")]
     Address(String, io::Error),
     /// The reader cannot be opened.
-    #[error("{0}; {cure}", cure = .0.cure())]
+    #[error(transparent)]
     Source(#[from] SourceError),
     /// The reader's chip.
     #[error(transparent)]
@@ -192,5 +192,9 @@ mod tests {
         let nowhere = "pn532:/nowhere".parse().unwrap();
         assert!(matches!(poll_type_f(&nowhere, BitRate::Kbps212, 0), Err(DepError::Source(_))));
         assert!(matches!(Listener::open(&nowhere), Err(DepError::Source(_))));
+        assert!(matches!(
+            Listener::open(&Place::Acr122uRaw(String::new())),
+            Err(DepError::Unsupported(_))
+        ));
     }
 }

@@ -118,6 +118,11 @@ impl Listener {
     /// # Errors
     /// The port is taken; the chip does not answer.
     pub fn open(place: &Place) -> Result<Self, DepError> {
+        if matches!(place, Place::Acr122uRaw(_)) {
+            let detail =
+                "inside an ACR122U a chip that waits for an initiator cannot be told to stop; be a target at pn532:PATH or HOST:PORT";
+            return Err(DepError::Unsupported(detail));
+        }
         Ok(match place.chip()? {
             Some(chip) => Self::Chip(Box::new(chip)),
             None => Self::Udp(UdpCard::bind(&place.to_string())?),
