@@ -185,10 +185,20 @@ chips() { # OPTION...: a simulated chip at $LINE
 # nfcpy takes the chip's answers of exactly 255 bytes for longer ones: at 106 kbit/s those to messages that end with 247 bytes after pieces
 # of 251, so not 1000 here.
 AT_CHIP=${LENGTHS/,1000,/,990,}
+# nfcpy gives a chip 100 ms for each answer while it opens it, which on a busy machine is not always enough, and may then wait for ever.
+nfcpy_is_target() {
+    local attempt
+    for attempt in 1 2 3; do
+        start target "$NFCPY" "$HERE/nfcpy_peer.py" target "tty:${OTHER#/dev/}:pn532" 46666d010113
+        wait_for 5 grep -q '"ready"' "$WORK/target.log" && return
+        echo "nfcpy did not open its chip, attempt $attempt" && cat "$WORK/target.err"
+        stop target KILL
+    done
+    return 1
+}
 we_initiate_by_chip() { # READER RATE
     chips --near "pn532:$WORK/other" || return
-    start target "$NFCPY" "$HERE/nfcpy_peer.py" target "tty:${OTHER#/dev/}:pn532" 46666d010113
-    wait_event target ready >/dev/null || return
+    nfcpy_is_target || return
     "$TAPDOOR" --json dep --initiator "$1" --rate "$2" --general 010203 --bytes "$AT_CHIP" >"$WORK/dep.log" || {
         cat "$WORK/dep.log" "$WORK/target.log" "$WORK/target.err" && return 1
     }
