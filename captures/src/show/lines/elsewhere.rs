@@ -39,11 +39,8 @@ impl Elsewhere {
         }
         let (there, work) = channel::<Piece>();
         let (done, back) = channel();
-        // Should there be no thread, this one is lost, and the real one not.
-        let mut taken = Box::new(Writer::new(writer.worth()));
-        std::mem::swap(&mut taken, writer);
         let (hand_over, handed) = channel::<Box<Writer>>();
-        let spawned = thread::Builder::new().name("lines".into()).spawn(move || {
+        let thread = thread::Builder::new().name("lines".into()).spawn(move || {
             let mut writer = handed.recv().map_err(io::Error::other)?;
             for mut piece in work {
                 writer.text.clear();
@@ -61,25 +58,19 @@ impl Elsewhere {
             writer.text.clear();
             Ok(writer)
         });
-        match spawned {
-            Ok(thread) => {
-                if let Err(returned) = hand_over.send(taken) {
-                    *writer = returned.0;
-                    return None;
-                }
-                Some(Self {
-                    rows: Vec::with_capacity(2 * GATHERED),
-                    there,
-                    back,
-                    under_way: 0,
-                    thread,
-                })
-            }
-            Err(_) => {
-                std::mem::swap(&mut taken, writer);
-                None
-            }
+        let thread = thread.ok()?;
+        let worth = writer.worth();
+        if let Err(returned) = hand_over.send(std::mem::replace(writer, Box::new(Writer::new(worth)))) {
+            *writer = returned.0;
+            return None;
         }
+        Some(Self {
+            rows: Vec::with_capacity(2 * GATHERED),
+            there,
+            back,
+            under_way: 0,
+            thread,
+        })
     }
 
     pub(super) fn add<W: Write>(&mut self, event: &Event, block: Option<&str>, decoded: &Decoded, out: &mut W) -> io::Result<()> {

@@ -6,7 +6,6 @@ use super::super::clean;
 use super::super::timing::{Kind, Moment};
 use crate::decode::Decoded;
 use crate::event::{Direction, Event, Layer};
-use crate::extra::HEX;
 use crate::rf::air_time;
 
 /// So many bytes of data stand on a line.
@@ -237,11 +236,6 @@ pub(super) fn pack_frame(event: &Event, block: Option<&str>, decoded: &Decoded, 
 
 fn cut(bytes: &[u8], most: usize) -> &[u8] {
     bytes.get(..most).unwrap_or(bytes)
-}
-
-/// The two digits of a byte, for whoever writes them.
-pub(super) const fn hex(byte: u8) -> [u8; 2] {
-    HEX[byte as usize]
 }
 
 #[cfg(test)]

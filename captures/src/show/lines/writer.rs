@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use super::super::timing::{Timing, Worth};
 use super::super::{Counter, Style};
 use super::GATHERED;
-use super::row::{BYTES, Data, PLACES, Row, hex};
+use super::row::{BYTES, Data, PLACES, Row};
 use crate::event::Direction;
+use crate::extra::HEX;
 
 /// Puts lines together.
 pub(super) struct Writer {
@@ -87,7 +88,7 @@ fn data(data: &Data<'_>, more: bool, text: &mut Vec<u8>) {
             let mut digits = [b' '; 2 + 2 * BYTES];
             let (pairs, _) = digits[2..].as_chunks_mut::<2>();
             for (pair, byte) in pairs.iter_mut().zip(*first) {
-                *pair = hex(*byte);
+                *pair = HEX[usize::from(*byte)];
             }
             // All of it and back: a copy whose length is known is no call.
             text.extend_from_slice(&digits);
@@ -112,7 +113,7 @@ fn head(turn: &Turn, place: Option<u8>) -> Option<[u8; HEAD]> {
     let mut head = [b' '; HEAD];
     let place = PLACES.get(usize::from(place?))?;
     if let Some(number) = turn.number {
-        right(head.first_chunk_mut::<6>()?, number)?;
+        digits_before(head.first_chunk_mut::<6>()?, 6, number)?;
     }
     // A blank before each.
     let (_, rest) = head.split_first_chunk_mut::<7>()?;
@@ -126,13 +127,7 @@ fn head(turn: &Turn, place: Option<u8>) -> Option<[u8; HEAD]> {
     Some(head)
 }
 
-/// Writes a number at the end of its place; `None` if it does not fit.
-#[inline]
-fn right<const WIDTH: usize>(place: &mut [u8; WIDTH], number: u64) -> Option<usize> {
-    digits_before(place, WIDTH, number)
-}
-
-/// The same with nanoseconds as milliseconds with three digits behind the point.
+/// Writes nanoseconds at the end of their place, as milliseconds with three digits behind the point.
 #[inline]
 fn right_millis<const WIDTH: usize>(place: &mut [u8; WIDTH], nanoseconds: i128, sign: bool) -> Option<()> {
     // Times that went back are unusual.
